@@ -1,0 +1,18 @@
+# Packages of Debian 12; nothing is downloaded.
+find_package(OpenSSL 3.0 REQUIRED COMPONENTS Crypto)
+find_package(SQLite3 3.40 REQUIRED)
+find_package(Threads REQUIRED)
+find_package(nlohmann_json 3.11 REQUIRED)
+find_package(Boost 1.81 REQUIRED)  # Outcome: headers only
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(sodium REQUIRED IMPORTED_TARGET libsodium>=1.0.18)
+pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd>=1.5.4)
+set(SEALANE_HAVE_IPSEC_MB OFF)
+if(SEALANE_IPSEC_MB)
+  find_library(IPSEC_MB_LIBRARY IPSec_MB)
+  find_path(IPSEC_MB_INCLUDE intel-ipsec-mb.h)
+  if(IPSEC_MB_LIBRARY AND IPSEC_MB_INCLUDE)
+    set(SEALANE_HAVE_IPSEC_MB ON)
+  endif()
+endif()
+message(STATUS "libipsec-mb: ${SEALANE_HAVE_IPSEC_MB}")

@@ -1,0 +1,29 @@
+# Warnings, hardening and instrumentation for our own code.
+add_library(sealane_options INTERFACE)
+target_compile_options(sealane_options INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wold-style-cast -Werror
+  -fstack-protector-strong)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # g++ 12 reports false positives of these inside the standard library at -O2 with sanitizers.
+  target_compile_options(sealane_options INTERFACE -Wno-maybe-uninitialized -Wno-stringop-overflow
+    -Wno-restrict -Wno-array-bounds)
+endif()
+if(CMAKE_BUILD_TYPE STREQUAL "Debug")
+  target_compile_definitions(sealane_options INTERFACE _GLIBCXX_ASSERTIONS)
+else()
+  target_compile_definitions(sealane_options INTERFACE _FORTIFY_SOURCE=2)
+endif()
+if(SEALANE_SANITIZE)
+  add_compile_options(-fsanitize=${SEALANE_SANITIZE} -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${SEALANE_SANITIZE})
+  if(SEALANE_SANITIZE MATCHES "undefined")
+    add_compile_options(-fno-sanitize-recover=undefined)
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+      add_compile_options(-fno-sanitize=function)
+    endif()
+  endif()
+endif()
+if(SEALANE_COVERAGE)
+  add_compile_options(--coverage -O0)
+  add_link_options(--coverage)
+endif()

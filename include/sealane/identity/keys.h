@@ -1,0 +1,115 @@
+#pragma once
+// Keys as people and files hold them: OpenSSH Ed25519 keys (PROTOCOL.key of OpenSSH), age X25519
+// identities and recipients (C2SP/age), and the recipients one may seal to.
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "sealane/base/bytes.h"
+#include "sealane/base/file_system.h"
+#include "sealane/base/random.h"
+#include "sealane/base/result.h"
+#include "sealane/base/secret.h"
+#include "sealane/crypto/curve.h"
+
+namespace sealane::identity {
+
+enum class KeyError : std::uint8_t {
+  kNotAKey = 1,         // not in any format known here
+  kUnsupportedType,     // RSA, ECDSA, sk-…: only Ed25519 and X25519 are taken
+  kUnsupportedCipher,   // of an encrypted private key: only aes256-ctr with bcrypt
+  kMalformed,           // a known format, damaged
+  kPassphraseRequired,  // encrypted and no passphrase given
+  kWrongPassphrase,
+  kLimits,              // rounds, sizes or counts beyond what is read here
+};
+std::string_view describe(KeyError error);  // a clause for a sentence: "the passphrase is wrong"
+
+// "SHA256:" and 43 base64 digits, as `ssh-keygen -l` prints it.
+std::string fingerprint(const crypto::Ed25519Public& key);
+
+struct PublicKeyLine {
+  crypto::Ed25519Public key;
+  std::string comment;  // may be empty
+};
+// "ssh-ed25519 AAAA… comment". One line, without its end.
+std::string format_public_key_line(const PublicKeyLine& line);
+Result<PublicKeyLine, KeyError> parse_public_key_line(std::string_view line);
+// The wire form: string "ssh-ed25519", string key (RFC 8709).
+Bytes encode_public_key_blob(const crypto::Ed25519Public& key);
+Result<crypto::Ed25519Public, KeyError> decode_public_key_blob(ByteSpan blob);
+
+// A node's or a person's signing key.
+class SigningKey {
+ public:
+  SigningKey(crypto::Ed25519Seed seed, std::string comment);
+  static SigningKey generate(RandomSource& random, std::string comment);
+  const crypto::Ed25519Public& public_key() const { return public_key_; }
+  const crypto::Ed25519Seed& seed() const { return seed_; }
+  const std::string& comment() const { return comment_; }
+
+ private:
+  crypto::Ed25519Seed seed_;
+  crypto::Ed25519Public public_key_;
+  std::string comment_;
+};
+
+// The text of a private key file. With a passphrase: aes256-ctr, bcrypt with `rounds`.
+SecretBytes format_private_key(const SigningKey& key, RandomSource& random,
+                               const SecretBytes* passphrase = nullptr, std::uint32_t rounds = 24);
+bool private_key_is_encrypted(std::string_view text);
+Result<SigningKey, KeyError> parse_private_key(std::string_view text,
+                                               const SecretBytes* passphrase = nullptr);
+
+// age X25519: "AGE-SECRET-KEY-1…" and "age1…" (Bech32, lower or upper case, never mixed).
+class AgeIdentity {
+ public:
+  explicit AgeIdentity(crypto::X25519Private key);
+  static AgeIdentity generate(RandomSource& random);
+  static Result<AgeIdentity, KeyError> parse(std::string_view text);
+  SecretBytes format() const;  // upper case
+  const crypto::X25519Private& private_key() const { return private_key_; }
+  const crypto::X25519Public& public_key() const { return public_key_; }
+
+ private:
+  crypto::X25519Private private_key_;
+  crypto::X25519Public public_key_;
+};
+struct AgeRecipient {
+  crypto::X25519Public key{};
+  static Result<AgeRecipient, KeyError> parse(std::string_view text);
+  std::string format() const;
+  friend bool operator==(const AgeRecipient&, const AgeRecipient&) = default;
+};
+struct SshRecipient {
+  crypto::Ed25519Public key;
+  friend bool operator==(const SshRecipient&, const SshRecipient&) = default;
+};
+
+// Whom a stream is sealed to, and who can open one.
+using Recipient = std::variant<AgeRecipient, SshRecipient>;
+using OpeningKey = std::variant<AgeIdentity, SigningKey>;
+
+Result<Recipient, KeyError> parse_recipient(std::string_view text);  // age1… or ssh-ed25519 …
+std::string format_recipient(const Recipient& recipient);
+
+// A problem in a file of several lines; `line` counts from 1.
+struct KeyFileError {
+  KeyError error = KeyError::kNotAKey;
+  std::size_t line = 0;
+};
+// One recipient per line, blank lines and lines that start with # skipped. At most 4096.
+Result<std::vector<Recipient>, KeyFileError> parse_recipients(std::string_view text);
+// An identity file: age identities one per line with # comments, or one OpenSSH private key.
+Result<std::vector<OpeningKey>, KeyFileError> parse_identities(
+    std::string_view text, const SecretBytes* passphrase = nullptr);
+
+// Reads a file that holds a private key: refuses one that others can read or write (mode & 077), one
+// of another owner, and anything but a regular file.
+Result<SecretBytes, Error> read_private_file(FileSystem& files, const std::string& path);
+// Creates it with mode 0600, exclusively, synced. Refuses to overwrite.
+Result<void, Error> write_private_file(FileSystem& files, const std::string& path,
+                                       const SecretBytes& content);
+
+}  // namespace sealane::identity

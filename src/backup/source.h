@@ -1,0 +1,116 @@
+#pragma once
+// Source, Target: what a backup reads and a restore writes. One driver per kind of URL; the pipeline
+// knows none of them. A snapshot may have several streams (databases, roles), all of one moment, and
+// one fingerprint taken in the same moment. MySQL and MongoDB fit the same shape.
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "flow/stream.h"
+#include "sealane/base/clock.h"
+#include "sealane/base/error.h"
+#include "sealane/base/file_system.h"
+#include "sealane/base/random.h"
+
+namespace sealane::backup {
+
+// What a data set looked like: compared after a drill. Equal fingerprints of the same level mean equal
+// structure (kStructure: names, counts) or equal content (kContent: also every value).
+enum class FingerprintLevel : std::uint8_t { kStructure = 1, kContent };
+struct Fingerprint {
+  struct Item {
+    std::string name;         // "public.orders", "db0", "etc/passwd"
+    std::uint64_t count = 0;  // rows, keys, bytes
+    std::string digest;       // lower-case hex; empty at level kStructure
+    friend bool operator==(const Item&, const Item&) = default;
+  };
+  std::string kind;  // "postgresql", "sqlite", "redis", "file", "stdin"
+  FingerprintLevel level = FingerprintLevel::kContent;
+  std::vector<Item> items;      // sorted by name; at most kMaxItems, then folded into one
+  std::string digest;           // over all of the above, lower-case hex SHA-256
+  friend bool operator==(const Fingerprint&, const Fingerprint&) = default;
+};
+// The first difference as a clause: "table public.orders has 10 rows, not 11"; nothing if equal.
+std::optional<std::string> difference(const Fingerprint& expected, const Fingerprint& found);
+
+struct StreamDescription {
+  std::string name;    // [a-z0-9._-]{1,64}; file name in the repository
+  std::string format;  // "pg_dump-custom", "sql", "sqlite3", "rdb", "pax", "raw"
+  std::string hint;    // the stock command that restores it: "pg_restore -d DATABASE"
+};
+
+struct Unreadable {
+  std::string path;
+  std::string reason;
+};
+
+// One stream on its way out of a source. read() returning 0 means a complete, successful end: the
+// tool ended with status 0. A tool that failed gives an error, never an end.
+using DumpStream = flow::ByteSource;
+
+// One moment of a source. The moment stays open (exported snapshot, copied pages) until destroyed.
+class SourceSnapshot {
+ public:
+  virtual ~SourceSnapshot() = default;
+  virtual const std::vector<StreamDescription>& streams() const = 0;
+  // Streams are read one after the other, each to its end.
+  virtual Result<std::unique_ptr<DumpStream>, Error> open_stream(std::size_t index) = 0;
+  // After all streams were read. Nothing for sources without one (stdin).
+  virtual Result<std::optional<Fingerprint>, Error> fingerprint() = 0;
+  virtual std::optional<std::uint64_t> estimated_size() const { return std::nullopt; }
+  // For details: "tool" → "pg_dump (PostgreSQL) 15.18", "server" → "15.18", …
+  virtual std::map<std::string, std::string> properties() const = 0;
+  virtual std::vector<Unreadable> unreadable() const { return {}; }  // after the last stream
+};
+
+// What a driver needs of the outside.
+struct DriverContext {
+  FileSystem& files;
+  Clock& clock;
+  RandomSource& random;
+  flow::Cancellation& cancel;
+};
+
+// Where a restore goes.
+class Target {
+ public:
+  virtual ~Target() = default;
+  // Nothing there that a restore could harm.
+  virtual Result<bool, Error> is_empty() = 0;
+  // Removes what is there; only after --overwrite.
+  virtual Result<void, Error> clear() = 0;
+  // Streams in the order of the snapshot. The sink's data counts only after finish().
+  class Stream : public flow::ByteSink {
+   public:
+    virtual Result<void, Error> finish() = 0;  // waits for the tool; its failure is ours
+  };
+  virtual Result<std::unique_ptr<Stream>, Error> open_stream(const StreamDescription& stream) = 0;
+  // After all streams: makes it live (rename of a file, start of a server).
+  virtual Result<void, Error> finish() = 0;
+  virtual Result<std::optional<Fingerprint>, Error> fingerprint() = 0;
+};
+
+// A target of our own for a drill: a private server or folder below `directory` (mode 0700), on a UNIX
+// socket or no socket at all; stopped and removed by the destructor, also after an error.
+class ThrowAway {
+ public:
+  virtual ~ThrowAway() = default;
+  virtual Target& target() = 0;
+  virtual std::string description() const = 0;  // "PostgreSQL 15.18 started for this drill"
+};
+
+// A URL without secrets, fit for logs and details: "postgresql://shop@db1:5432/shop".
+std::string redacted_url(std::string_view url);
+
+// By the scheme of `url`: sqlite:, postgresql://, redis://, file:, stdin:NAME. kUsage for others.
+Result<std::unique_ptr<SourceSnapshot>, Error> open_source(const std::string& url,
+                                                           DriverContext& context);
+Result<std::unique_ptr<Target>, Error> open_target(const std::string& url, DriverContext& context);
+// `kind`: the fingerprint's kind of the snapshot; `properties`: its details (server version…).
+Result<std::unique_ptr<ThrowAway>, Error> make_throw_away(
+    const std::string& kind, const std::map<std::string, std::string>& properties,
+    const std::string& directory, DriverContext& context);
+
+}  // namespace sealane::backup

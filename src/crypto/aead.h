@@ -1,0 +1,51 @@
+#pragma once
+// Authenticated encryption with associated data: AES-256-GCM (NIST SP 800-38D) and ChaCha20-Poly1305
+// (RFC 8439), 256-bit keys, 96-bit nonces, 128-bit tags. Sealed = ciphertext, then tag. The same
+// nonce must never be used twice under one key for different plaintexts.
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "sealane/base/bytes.h"
+#include "sealane/base/result.h"
+#include "sealane/base/secret.h"
+
+namespace sealane::crypto {
+
+inline constexpr std::size_t kAeadKeySize = 32;
+inline constexpr std::size_t kAeadNonceSize = 12;
+inline constexpr std::size_t kAeadTagSize = 16;
+
+using AeadKey = Secret<struct AeadKeyTag, kAeadKeySize>;
+using AeadNonce = ByteArray<kAeadNonceSize>;
+
+enum class AeadAlgorithm : std::uint8_t { kAes256Gcm = 1, kChaCha20Poly1305 };
+enum class AeadError : std::uint8_t { kNotAuthentic = 1 };
+
+// Which code does AES-256-GCM. kIpsecMb needs a build and a CPU that have it (VAES, VPCLMULQDQ);
+// SEALANE_CPU=generic in the environment forces kOpenSsl.
+enum class AeadEngine : std::uint8_t { kAutomatic, kOpenSsl, kIpsecMb };
+bool aead_engine_available(AeadEngine engine);
+std::string_view aead_engine_name(AeadAlgorithm algorithm);  // "OpenSSL" or "ipsec-mb": what kAutomatic gives
+
+// One key, expanded. Not thread-safe: one per thread; clone() is cheap. All calls are
+// constant-time in key and plaintext. Lengths up to 2^31 - 64 bytes per call.
+class Aead {
+ public:
+  virtual ~Aead() = default;
+  // Writes plaintext.size() + kAeadTagSize bytes. REQUIRES: out.size() is exactly that. `out` may
+  // begin at plaintext's first byte (in place), else they must not overlap.
+  virtual void seal(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan plaintext,
+                    MutableByteSpan out) = 0;
+  // Writes sealed.size() - kAeadTagSize bytes; on failure `out` is zeroed. Too short: kNotAuthentic.
+  // REQUIRES: out.size() is sealed.size() - kAeadTagSize (0 when too short). In place as above.
+  virtual Result<void, AeadError> open(const AeadNonce& nonce, ByteSpan associated_data,
+                                       ByteSpan sealed, MutableByteSpan out) = 0;
+  virtual std::unique_ptr<Aead> clone() const = 0;
+};
+
+// REQUIRES: aead_engine_available(engine).
+std::unique_ptr<Aead> make_aead(AeadAlgorithm algorithm, const AeadKey& key,
+                                AeadEngine engine = AeadEngine::kAutomatic);
+
+}  // namespace sealane::crypto

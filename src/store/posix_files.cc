@@ -1,0 +1,203 @@
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <limits>
+
+#include "sealane/store/system.h"
+
+namespace sealane {
+namespace {
+
+FileError failed(std::string_view operation, const std::string& path) {
+  return FileError{errno, operation, path};
+}
+
+// Calls `call` again while a signal interrupts it.
+template <class Call>
+auto retry(Call call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
+}
+
+FileType type_of(mode_t mode) {
+  if (S_ISREG(mode)) return FileType::kRegular;
+  if (S_ISDIR(mode)) return FileType::kDirectory;
+  if (S_ISLNK(mode)) return FileType::kSymlink;
+  return FileType::kOther;
+}
+
+FileStatus status_of(const struct stat& s) {
+  return {.type = type_of(s.st_mode),
+          .size = static_cast<std::uint64_t>(s.st_size),
+          .mode = static_cast<std::uint32_t>(s.st_mode & 07777),
+          .owner = s.st_uid,
+          .device = s.st_dev,
+          .inode = s.st_ino};
+}
+
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+class PosixFile final : public File {
+ public:
+  PosixFile(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
+
+  FileResult<std::size_t> read(MutableByteSpan out) override {
+    const ssize_t got = retry([&] { return ::read(fd_.get(), out.data(), out.size()); });
+    if (got < 0) return failed("read", path_);
+    return static_cast<std::size_t>(got);
+  }
+  FileResult<std::size_t> read_at(std::uint64_t offset, MutableByteSpan out) override {
+    const ssize_t got = retry(
+        [&] { return ::pread(fd_.get(), out.data(), out.size(), static_cast<off_t>(offset)); });
+    if (got < 0) return failed("read", path_);
+    return static_cast<std::size_t>(got);
+  }
+  FileResult<void> write(ByteSpan data) override {
+    while (!data.empty()) {
+      const ssize_t put = retry([&] { return ::write(fd_.get(), data.data(), data.size()); });
+      if (put < 0) return failed("write", path_);
+      data = data.subspan(static_cast<std::size_t>(put));
+    }
+    return success();
+  }
+  FileResult<void> write_at(std::uint64_t offset, ByteSpan data) override {
+    while (!data.empty()) {
+      const ssize_t put = retry([&] {
+        return ::pwrite(fd_.get(), data.data(), data.size(), static_cast<off_t>(offset));
+      });
+      if (put < 0) return failed("write", path_);
+      data = data.subspan(static_cast<std::size_t>(put));
+      offset += static_cast<std::uint64_t>(put);
+    }
+    return success();
+  }
+  FileResult<void> sync() override {
+    if (retry([&] { return ::fsync(fd_.get()); }) < 0) return failed("fsync", path_);
+    return success();
+  }
+  FileResult<FileStatus> status() override {
+    struct stat s {};
+    if (::fstat(fd_.get(), &s) < 0) return failed("stat", path_);
+    return status_of(s);
+  }
+
+ private:
+  Descriptor fd_;
+  std::string path_;
+};
+
+class PosixLock final : public FileLock {
+ public:
+  explicit PosixLock(int fd) : fd_(fd) {}
+
+ private:
+  Descriptor fd_;  // closing it releases the flock
+};
+
+class PosixFiles final : public FileSystem {
+ public:
+  FileResult<std::unique_ptr<File>> open(const std::string& path, OpenMode mode,
+                                         std::uint32_t permissions) override {
+    int flags = O_CLOEXEC | O_NOCTTY;
+    switch (mode) {
+      case OpenMode::kRead: flags |= O_RDONLY; break;
+      case OpenMode::kCreateExclusive: flags |= O_RDWR | O_CREAT | O_EXCL; break;
+      case OpenMode::kReadWrite: flags |= O_RDWR; break;
+      case OpenMode::kAppendOrCreate: flags |= O_WRONLY | O_CREAT | O_APPEND; break;
+    }
+    const int fd = retry([&] { return ::open(path.c_str(), flags, static_cast<mode_t>(permissions)); });
+    if (fd < 0) return failed(mode == OpenMode::kCreateExclusive ? "create" : "open", path);
+    return std::unique_ptr<File>(std::make_unique<PosixFile>(fd, path));
+  }
+  FileResult<FileStatus> status(const std::string& path) override {
+    struct stat s {};
+    if (::lstat(path.c_str(), &s) < 0) return failed("stat", path);
+    return status_of(s);
+  }
+  FileResult<std::vector<DirectoryEntry>> list(const std::string& path) override {
+    DIR* directory = ::opendir(path.c_str());
+    if (directory == nullptr) return failed("list", path);
+    std::vector<DirectoryEntry> entries;
+    for (;;) {
+      errno = 0;
+      const dirent* entry = ::readdir(directory);
+      if (entry == nullptr) break;
+      const std::string_view name = entry->d_name;
+      if (name == "." || name == "..") continue;
+      FileType type = FileType::kOther;
+      if (entry->d_type == DT_REG) type = FileType::kRegular;
+      if (entry->d_type == DT_DIR) type = FileType::kDirectory;
+      if (entry->d_type == DT_LNK) type = FileType::kSymlink;
+      if (entry->d_type == DT_UNKNOWN) {
+        struct stat s {};
+        if (::fstatat(::dirfd(directory), entry->d_name, &s, AT_SYMLINK_NOFOLLOW) == 0) {
+          type = type_of(s.st_mode);
+        }
+      }
+      entries.push_back({std::string(name), type});
+    }
+    const int code = errno;
+    ::closedir(directory);
+    if (code != 0) return FileError{code, "list", path};
+    std::ranges::sort(entries, {}, &DirectoryEntry::name);
+    return entries;
+  }
+  FileResult<void> create_directory(const std::string& path, std::uint32_t permissions) override {
+    if (::mkdir(path.c_str(), static_cast<mode_t>(permissions)) < 0) return failed("create", path);
+    return success();
+  }
+  FileResult<void> rename(const std::string& from, const std::string& to, RenameMode mode) override {
+    const unsigned flags = mode == RenameMode::kNoReplace ? RENAME_NOREPLACE : 0;
+    if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) < 0) return failed("rename", to);
+    return success();
+  }
+  FileResult<void> remove(const std::string& path) override {
+    if (::unlink(path.c_str()) < 0) return failed("remove", path);
+    return success();
+  }
+  FileResult<void> remove_directory(const std::string& path) override {
+    if (::rmdir(path.c_str()) < 0) return failed("remove", path);
+    return success();
+  }
+  FileResult<void> sync_directory(const std::string& path) override {
+    const Descriptor fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (fd.get() < 0) return failed("open", path);
+    if (retry([&] { return ::fsync(fd.get()); }) < 0) return failed("fsync", path);
+    return success();
+  }
+  FileResult<std::unique_ptr<FileLock>> lock(const std::string& path) override {
+    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) return failed("lock", path);
+    auto held = std::make_unique<PosixLock>(fd);
+    if (retry([&] { return ::flock(fd, LOCK_EX | LOCK_NB); }) < 0) return failed("lock", path);
+    return std::unique_ptr<FileLock>(std::move(held));
+  }
+};
+
+}  // namespace
+
+FileSystem& system_files() {
+  static PosixFiles files;
+  return files;
+}
+
+}  // namespace sealane
