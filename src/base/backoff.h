@@ -1,5 +1,6 @@
 #pragma once
-// Backoff: how long to wait before the next try. Exponential with full jitter, and reset by success.
+// Backoff: how long to wait before the next try. Exponential with full jitter, and reset by
+// success.
 #include <chrono>
 
 #include "sealane/base/random.h"

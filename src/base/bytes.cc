@@ -127,7 +127,8 @@ std::string printable(std::string_view text, std::size_t limit) {
     const std::size_t length = utf8_length(text);
     const auto lead = static_cast<unsigned char>(text[0]);
     // C1 controls (U+0080 to U+009F) steer some terminals as well.
-    const bool c1_control = length == 2 && lead == 0xc2 && static_cast<unsigned char>(text[1]) < 0xa0;
+    const bool c1_control =
+        length == 2 && lead == 0xc2 && static_cast<unsigned char>(text[1]) < 0xa0;
     if (length == 0 || lead < 0x20 || lead == 0x7f || c1_control) {
       out += "\\x";
       out += kHexDigits[lead >> 4];

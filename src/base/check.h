@@ -5,8 +5,8 @@ namespace sealane {
 [[noreturn]] void check_failed(const char* condition, const char* file, int line);
 }  // namespace sealane
 
-#define SEALANE_CHECK(condition)                                       \
-  do {                                                                 \
-    if (!(condition)) [[unlikely]]                                     \
-      ::sealane::check_failed(#condition, __FILE__, __LINE__);         \
+#define SEALANE_CHECK(condition)                               \
+  do {                                                         \
+    if (!(condition)) [[unlikely]]                             \
+      ::sealane::check_failed(#condition, __FILE__, __LINE__); \
   } while (false)

@@ -12,14 +12,14 @@
 
 namespace sealane {
 
-// What all three shapes share. Event is the core's own variant; a job (RSA, scrypt, bulk work) is an
-// event too, and its result comes back by a method of the core, in order.
+// What all three shapes share. Event is the core's own variant; a job (RSA, scrypt, bulk work) is
+// an event too, and its result comes back by a method of the core, in order.
 template <class C>
 concept Core = requires(C core, const C& view, SteadyTime now) {
   typename C::Event;
   { core.next_event() } -> std::same_as<std::optional<typename C::Event>>;
   { view.deadline() } -> std::same_as<std::optional<SteadyTime>>;  // when to call on_deadline
-  { core.on_deadline(now) };
+  {core.on_deadline(now)};
   { view.wants_input() } -> std::same_as<bool>;
 };
 
@@ -28,25 +28,24 @@ concept Core = requires(C core, const C& view, SteadyTime now) {
 template <class C>
 concept StreamCore = Core<C> && requires(C core, ByteSpan bytes, SteadyTime now) {
   { core.receive(bytes, now) } -> std::same_as<std::size_t>;
-  { core.on_end(now) };
+  {core.on_end(now)};
   { core.next_output() } -> std::same_as<ByteSpan>;  // empty: nothing to send
-  { core.output_sent(std::size_t{}) };               // how much of it went out
+  {core.output_sent(std::size_t{})};                 // how much of it went out
 };
 
 // Whole datagrams that may be lost, doubled or reordered. Source is the core's address type.
 template <class C>
 concept DatagramCore = Core<C> && requires(C core, ByteSpan datagram, SteadyTime now) {
   typename C::Source;
-  { core.receive(std::declval<typename C::Source>(), datagram, now) };
-  { core.next_output() }
-      -> std::same_as<std::optional<std::pair<typename C::Source, Bytes>>>;
+  {core.receive(std::declval<typename C::Source>(), datagram, now)};
+  { core.next_output() } -> std::same_as<std::optional<std::pair<typename C::Source, Bytes>>>;
 };
 
 // Whole messages, in order, exactly once, of a transport that frames them (WebSocket, HTTP/2).
 template <class C>
 concept MessageCore = Core<C> && requires(C core, ByteSpan message, SteadyTime now) {
-  { core.receive(message, now) };
-  { core.on_end(now) };
+  {core.receive(message, now)};
+  {core.on_end(now)};
   { core.next_output() } -> std::same_as<std::optional<Bytes>>;
 };
 

@@ -76,7 +76,8 @@ std::string parent_path(std::string_view path) {
 std::string base_name(std::string_view path) {
   while (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
   const std::size_t slash = path.rfind('/');
-  return std::string(slash == std::string_view::npos || path == "/" ? path : path.substr(slash + 1));
+  return std::string(slash == std::string_view::npos || path == "/" ? path
+                                                                    : path.substr(slash + 1));
 }
 
 }  // namespace sealane

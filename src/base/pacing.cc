@@ -15,8 +15,8 @@ TokenBucket::TokenBucket(std::uint64_t rate_per_second, std::uint64_t burst, Ste
 void TokenBucket::refill(SteadyTime now) {
   if (now <= last_) return;
   const double seconds = std::chrono::duration<double>(now - last_).count();
-  available_ = std::min(static_cast<double>(burst_),
-                        available_ + seconds * static_cast<double>(rate_));
+  available_ =
+      std::min(static_cast<double>(burst_), available_ + seconds * static_cast<double>(rate_));
   last_ = now;
 }
 

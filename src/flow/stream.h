@@ -25,8 +25,8 @@ class ByteSink {
   virtual Result<void, Error> write(ByteSpan data) = 0;
 };
 
-// A request to stop that every stage sees. Thread-safe; set once. Its descriptor becomes readable, so
-// that blocked readers wake (poll it beside the pipe).
+// A request to stop that every stage sees. Thread-safe; set once. Its descriptor becomes readable,
+// so that blocked readers wake (poll it beside the pipe).
 class Cancellation {
  public:
   Cancellation();
@@ -44,7 +44,8 @@ class Cancellation {
 
 // Counts that a progress bar may read at any time.
 struct FlowCounters {
-  std::atomic<std::uint64_t> plain_bytes{0};   // read from the source, or written to the sink on the way back
+  std::atomic<std::uint64_t> plain_bytes{
+      0};  // read from the source, or written to the sink on the way back
   std::atomic<std::uint64_t> packed_bytes{0};  // after compression, before sealing
   std::atomic<std::uint64_t> sealed_bytes{0};
 };

@@ -119,12 +119,21 @@ class PosixFiles final : public FileSystem {
                                          std::uint32_t permissions) override {
     int flags = O_CLOEXEC | O_NOCTTY;
     switch (mode) {
-      case OpenMode::kRead: flags |= O_RDONLY; break;
-      case OpenMode::kCreateExclusive: flags |= O_RDWR | O_CREAT | O_EXCL; break;
-      case OpenMode::kReadWrite: flags |= O_RDWR; break;
-      case OpenMode::kAppendOrCreate: flags |= O_WRONLY | O_CREAT | O_APPEND; break;
+      case OpenMode::kRead:
+        flags |= O_RDONLY;
+        break;
+      case OpenMode::kCreateExclusive:
+        flags |= O_RDWR | O_CREAT | O_EXCL;
+        break;
+      case OpenMode::kReadWrite:
+        flags |= O_RDWR;
+        break;
+      case OpenMode::kAppendOrCreate:
+        flags |= O_WRONLY | O_CREAT | O_APPEND;
+        break;
     }
-    const int fd = retry([&] { return ::open(path.c_str(), flags, static_cast<mode_t>(permissions)); });
+    const int fd =
+        retry([&] { return ::open(path.c_str(), flags, static_cast<mode_t>(permissions)); });
     if (fd < 0) return failed(mode == OpenMode::kCreateExclusive ? "create" : "open", path);
     return std::unique_ptr<File>(std::make_unique<PosixFile>(fd, path));
   }
@@ -165,9 +174,11 @@ class PosixFiles final : public FileSystem {
     if (::mkdir(path.c_str(), static_cast<mode_t>(permissions)) < 0) return failed("create", path);
     return success();
   }
-  FileResult<void> rename(const std::string& from, const std::string& to, RenameMode mode) override {
+  FileResult<void> rename(const std::string& from, const std::string& to,
+                          RenameMode mode) override {
     const unsigned flags = mode == RenameMode::kNoReplace ? RENAME_NOREPLACE : 0;
-    if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) < 0) return failed("rename", to);
+    if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) < 0)
+      return failed("rename", to);
     return success();
   }
   FileResult<void> remove(const std::string& path) override {

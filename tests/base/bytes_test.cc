@@ -18,13 +18,15 @@ TEST(Hex, RoundTripsAndRefusesOthers) {
 TEST(Base64, TakesTheCanonicalFormOnly) {
   // RFC 4648, section 10.
   const std::pair<const char*, const char*> vectors[] = {
-      {"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"foobar", "Zm9vYmFy"}};
+      {"", ""},        {"f", "Zg=="},        {"fo", "Zm8="},
+      {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"foobar", "Zm9vYmFy"}};
   for (const auto& [text, encoded] : vectors) {
     EXPECT_EQ(to_base64(as_bytes(text)), encoded);
     ASSERT_TRUE(from_base64(encoded)) << encoded;
     EXPECT_EQ(to_text(*from_base64(encoded)), text);
   }
-  for (const char* bad : {"Zg", "Zg=", "Zg===", "Zh==", "Zm9", "Zm9v\n", "Z g=", "====", "Zm9v====", "-_8="}) {
+  for (const char* bad :
+       {"Zg", "Zg=", "Zg===", "Zh==", "Zm9", "Zm9v\n", "Z g=", "====", "Zm9v====", "-_8="}) {
     EXPECT_FALSE(from_base64(bad)) << bad;
   }
   EXPECT_TRUE(from_base64("-_8", Base64Alphabet::kUrl, Base64Padding::kUnpadded));

@@ -48,7 +48,10 @@ TEST(ByteReader, SaysWhenNotEnoughIsLeftAndConsumesNothing) {
   EXPECT_EQ(reader.u64(), 7u);
   EXPECT_TRUE(reader.empty());
   EXPECT_FALSE(reader.u8());
-  ByteReader lying(as_bytes(std::string_view("\xff\xff\xff\xff" "x", 5)));
+  ByteReader lying(
+      as_bytes(std::string_view("\xff\xff\xff\xff"
+                                "x",
+                                5)));
   EXPECT_FALSE(lying.u32_prefixed(0xffffffff));
   EXPECT_EQ(lying.remaining(), 5u);
 }

@@ -25,8 +25,8 @@ class ManualClock final : public Clock {
   explicit ManualClock(WallTime start) : wall_(start) {}
   WallTime wall_now() const override;
   SteadyTime steady_now() const override;
-  void advance(std::chrono::nanoseconds step);       // both clocks
-  void jump_wall(std::chrono::nanoseconds step);     // the wall clock only, either way
+  void advance(std::chrono::nanoseconds step);    // both clocks
+  void jump_wall(std::chrono::nanoseconds step);  // the wall clock only, either way
 
  private:
   mutable std::mutex mutex_;

@@ -1,0 +1,120 @@
+#include "app/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <map>
+
+namespace sealane::app {
+namespace {
+
+constexpr const char* kExitCodes =
+    "Exit codes: 0 done; 1 failed; 2 usage; 3 done, but part of the source was unreadable; 10 "
+    "repository\n"
+    "missing; 11 locked; 12 wrong key; 20 refused; 21 pin mismatch; 30 verification failed; 130 "
+    "interrupted.";
+
+std::string footer(const Command& command) {
+  std::string text;
+  if (!command.examples.empty()) {
+    text += command.examples.size() == 1 ? "Example:\n" : "Examples:\n";
+    for (const std::string& example : command.examples) text += "  " + example + "\n";
+  }
+  return text;
+}
+
+template <class Item>
+CLI::Option* bind(CLI::App& app, const std::string& names, const Item& item) {
+  return std::visit(
+      [&](auto* variable) -> CLI::Option* {
+        using T = std::remove_pointer_t<decltype(variable)>;
+        if constexpr (std::is_same_v<T, bool>) {
+          return app.add_flag(names, *variable, item.help);
+        } else {
+          CLI::Option* option = app.add_option(names, *variable, item.help);
+          // "-r A -r B", never "-r A B": what follows may be an argument.
+          if constexpr (std::is_same_v<T, std::vector<std::string>>) {
+            if (names.starts_with('-'))
+              option->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+          }
+          return option;
+        }
+      },
+      item.variable);
+}
+
+void add_command(CLI::App& root, std::map<std::string, CLI::App*>& groups, const Command& command,
+                 Context& context, const Command*& chosen) {
+  CLI::App* parent = &root;
+  std::string name = command.name;
+  if (const auto space = name.find(' '); space != std::string::npos) {
+    const std::string group = name.substr(0, space);
+    name = name.substr(space + 1);
+    if (!groups.contains(group)) {
+      groups[group] = root.add_subcommand(group, "commands about a " + group);
+      groups[group]->require_subcommand(1);
+    }
+    parent = groups[group];
+  }
+  CLI::App* app = parent->add_subcommand(name, command.summary);
+  if (command.hidden) app->group("");
+  if (!command.description.empty())
+    app->description(command.summary + "\n\n" + command.description);
+  app->footer(footer(command));
+  for (const Argument& argument : command.arguments) {
+    CLI::Option* option = bind(*app, argument.name, argument);
+    if (argument.required) option->required();
+  }
+  for (const Option& item : command.options) {
+    CLI::Option* option = bind(*app, item.names, item);
+    if (!item.value_name.empty()) option->type_name(item.value_name);
+    if (item.required) option->required();
+    if (!item.environment.empty()) option->envname(item.environment);
+    if (!item.choices.empty()) option->check(CLI::IsMember(item.choices));
+  }
+  app->add_flag("--json", context.console.json, "Print messages as JSON lines (docs/json.md)")
+      ->envname("SEALANE_JSON");
+  app->add_flag("-q,--quiet", context.console.quiet,
+                "Say nothing but results, warnings and errors");
+  app->add_flag("-v,--verbose", context.console.verbose, "Say more; may be repeated");
+  app->callback([&chosen, &command] { chosen = &command; });
+}
+
+}  // namespace
+
+int run_command_line(int argc, char** argv, std::vector<Command>& commands, Context& context) {
+  CLI::App root("Encrypted backups that are proven by restoring them.", "sealane");
+  root.set_version_flag("--version", "sealane " SEALANE_VERSION);
+  root.require_subcommand(1);
+  root.footer(std::string("Every command has --help with an example.\n\n") + kExitCodes);
+  std::map<std::string, CLI::App*> groups;
+  const Command* chosen = nullptr;
+  for (const Command& command : commands) add_command(root, groups, command, context, chosen);
+  if (argc <= 1) {
+    std::fputs(root.help().c_str(), stderr);
+    return exit_code(ErrorKind::kUsage);
+  }
+  try {
+    root.parse(argc, argv);
+  } catch (const CLI::CallForHelp& help) {
+    return root.exit(help);
+  } catch (const CLI::CallForVersion& version) {
+    return root.exit(version);
+  } catch (const CLI::ParseError& error) {
+    // The parse may have stopped before it saw --json.
+    for (int i = 1; i < argc; ++i) context.console.json |= std::string_view(argv[i]) == "--json";
+    std::string path = "sealane";
+    for (CLI::App* app = &root; !app->get_subcommands().empty();) {
+      app = app->get_subcommands().front();
+      path += " " + app->get_name();
+    }
+    context.console.error({.kind = ErrorKind::kUsage,
+                           .message = std::string(error.what()) + "; see '" + path + " --help'"});
+    return exit_code(ErrorKind::kUsage);
+  }
+  auto result = chosen->run(context);
+  if (result.has_value()) return result.value();
+  context.console.error(result.error());
+  return exit_code(result.error().kind);
+}
+
+}  // namespace sealane::app

@@ -1,0 +1,11 @@
+#include "app/commands.h"
+
+namespace sealane::app {
+
+std::vector<Command> all_commands() {
+  return {
+      version_command(),
+  };
+}
+
+}  // namespace sealane::app

@@ -1,0 +1,9 @@
+#pragma once
+// The commands, one cmd_NAME.cc each. A new one gets a line here and one in commands.cc.
+#include "app/command.h"
+
+namespace sealane::app {
+
+Command version_command();
+
+}  // namespace sealane::app

@@ -1,0 +1,19 @@
+#pragma once
+// Passphrases from a person or a file; never from argv.
+#include <string>
+
+#include "sealane/base/error.h"
+#include "sealane/base/file_system.h"
+#include "sealane/base/secret.h"
+
+namespace sealane::app {
+
+enum class Ask : std::uint8_t { kOnce, kTwice };
+
+// On the controlling terminal, without echo. Without a terminal: kUsage that names
+// --passphrase-file.
+Result<SecretBytes, Error> prompt_passphrase(const std::string& label, Ask ask);
+// The first line of the file, without its end. Refused: empty, above limits::kPassphraseSize.
+Result<SecretBytes, Error> read_passphrase_file(FileSystem& files, const std::string& path);
+
+}  // namespace sealane::app

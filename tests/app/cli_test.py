@@ -1,0 +1,43 @@
+"""Goal: the command line as a whole keeps its promises: help, JSON, exit codes, no output lost."""
+import json
+import subprocess
+import sys
+import unittest
+
+PROGRAM = sys.argv.pop(1)
+
+
+def run(*args):
+    return subprocess.run([PROGRAM, *args], capture_output=True, text=True, timeout=60)
+
+
+class CommandLine(unittest.TestCase):
+    def test_no_arguments_shows_help_and_fails(self):
+        result = run()
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("Subcommands:", result.stderr)
+
+    def test_unknown_command_and_flag_are_usage_errors(self):
+        for args in (["nope"], ["version", "--nope"], ["version", "extra"]):
+            result = run(*args)
+            self.assertEqual(result.returncode, 2, args)
+            self.assertEqual(result.stdout, "")
+            self.assertTrue(result.stderr.startswith("sealane: "), result.stderr)
+            self.assertIn("--help", result.stderr)
+
+    def test_usage_error_as_json(self):
+        result = run("version", "--nope", "--json")
+        message = json.loads(result.stdout)
+        self.assertEqual(message["message_type"], "error")
+        self.assertEqual(message["kind"], "usage")
+        self.assertEqual(message["exit_code"], 2)
+
+    def test_version(self):
+        self.assertRegex(run("version").stdout, r"^sealane \d+\.\d+\.\d+\n$")
+        message = json.loads(run("version", "--json").stdout)
+        self.assertEqual(message["message_type"], "version")
+        self.assertEqual(message["schema"], 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
