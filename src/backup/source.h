@@ -13,25 +13,12 @@
 #include "sealane/base/error.h"
 #include "sealane/base/file_system.h"
 #include "sealane/base/random.h"
+#include "sealane/repo/records.h"
 
 namespace sealane::backup {
 
-// What a data set looked like: compared after a drill. Equal fingerprints of the same level mean equal
-// structure (kStructure: names, counts) or equal content (kContent: also every value).
-enum class FingerprintLevel : std::uint8_t { kStructure = 1, kContent };
-struct Fingerprint {
-  struct Item {
-    std::string name;         // "public.orders", "db0", "etc/passwd"
-    std::uint64_t count = 0;  // rows, keys, bytes
-    std::string digest;       // lower-case hex; empty at level kStructure
-    friend bool operator==(const Item&, const Item&) = default;
-  };
-  std::string kind;  // "postgresql", "sqlite", "redis", "file", "stdin"
-  FingerprintLevel level = FingerprintLevel::kContent;
-  std::vector<Item> items;      // sorted by name; at most kMaxItems, then folded into one
-  std::string digest;           // over all of the above, lower-case hex SHA-256
-  friend bool operator==(const Fingerprint&, const Fingerprint&) = default;
-};
+using repo::Fingerprint;  // a repository keeps it in its details
+using repo::FingerprintLevel;
 // The first difference as a clause: "table public.orders has 10 rows, not 11"; nothing if equal.
 std::optional<std::string> difference(const Fingerprint& expected, const Fingerprint& found);
 
