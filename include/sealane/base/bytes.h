@@ -43,7 +43,8 @@ enum class Base64Alphabet : std::uint8_t { kStandard, kUrl };
 enum class Base64Padding : std::uint8_t { kPadded, kUnpadded };
 std::string to_base64(ByteSpan bytes, Base64Alphabet alphabet = Base64Alphabet::kStandard,
                       Base64Padding padding = Base64Padding::kPadded);
-// Canonical only: exact padding as asked, no white space, unused bits zero. One value, one encoding.
+// Canonical only: exact padding as asked, no white space, unused bits zero. One value, one
+// encoding.
 std::optional<Bytes> from_base64(std::string_view text,
                                  Base64Alphabet alphabet = Base64Alphabet::kStandard,
                                  Base64Padding padding = Base64Padding::kPadded);

@@ -1,10 +1,11 @@
 #pragma once
-// Clock: the seam for time. Cores never ask for the time; they are told. The real one: store/system.h.
+// Clock: the seam for time. Cores never ask for the time; they are told. The real one:
+// store/system.h.
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
-#include <optional>
 
 namespace sealane {
 

@@ -1,7 +1,7 @@
 #pragma once
 // FileSystem: the seam for disks. All durable state goes through it, so that every call can be made
-// to fail or to be the last one before the power goes. Paths are bytes as the kernel takes them. The real one:
-// store/system.h.
+// to fail or to be the last one before the power goes. Paths are bytes as the kernel takes them.
+// The real one: store/system.h.
 #include <cstdint>
 #include <memory>
 #include <string>

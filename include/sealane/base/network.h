@@ -52,8 +52,7 @@ class Connection {
 class Listener {
  public:
   virtual ~Listener() = default;
-  virtual void accept(
-      std::function<void(NetworkResult<std::unique_ptr<Connection>>)> done) = 0;
+  virtual void accept(std::function<void(NetworkResult<std::unique_ptr<Connection>>)> done) = 0;
   virtual Address local() const = 0;
 };
 

@@ -16,9 +16,7 @@ template <class Tag, std::size_t N>
 class Secret {
  public:
   static constexpr std::size_t kSize = N;
-  explicit Secret(std::span<const std::byte, N> bytes) {
-    std::ranges::copy(bytes, bytes_.begin());
-  }
+  explicit Secret(std::span<const std::byte, N> bytes) { std::ranges::copy(bytes, bytes_.begin()); }
   Secret(Secret&& other) noexcept : bytes_(other.bytes_) { other.wipe(); }
   Secret& operator=(Secret&& other) noexcept {
     if (this != &other) {
