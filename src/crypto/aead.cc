@@ -1,0 +1,115 @@
+#include "crypto/aead.h"
+
+#include <cstdlib>
+
+#include "crypto/aead_ipsec_mb.h"
+#include "crypto/openssl.h"
+
+namespace sealane::crypto {
+namespace {
+
+const EVP_CIPHER* method(AeadAlgorithm algorithm) {
+  static const EVP_CIPHER* const gcm = fetch_cipher("AES-256-GCM");
+  static const EVP_CIPHER* const chacha = fetch_cipher("ChaCha20-Poly1305");
+  return algorithm == AeadAlgorithm::kAes256Gcm ? gcm : chacha;
+}
+
+// One context serves both directions: the key stays expanded in it, every call sets only the nonce.
+class OpenSslAead final : public Aead {
+ public:
+  OpenSslAead(AeadAlgorithm algorithm, const AeadKey& key)
+      : algorithm_(algorithm), key_(key.duplicate()), context_(make_cipher_context()) {
+    SEALANE_CHECK(EVP_CipherInit_ex2(context_.get(), method(algorithm), as_uchar(key_.expose()),
+                                     nullptr, 1, nullptr) == 1);
+  }
+
+  void seal(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan plaintext,
+            MutableByteSpan out) override {
+    check_aead_sizes(associated_data, plaintext.size(), out.size() - kAeadTagSize);
+    start(nonce, Direction::kSeal, associated_data);
+    run(plaintext, out.first(plaintext.size()));
+    unsigned char nothing[kAeadTagSize];
+    int size = 0;
+    SEALANE_CHECK(EVP_CipherFinal_ex(context_.get(), nothing, &size) == 1 && size == 0);
+    SEALANE_CHECK(EVP_CIPHER_CTX_ctrl(context_.get(), EVP_CTRL_AEAD_GET_TAG, kAeadTagSize,
+                                      as_uchar(out.last(kAeadTagSize))) == 1);
+  }
+
+  Result<void, AeadError> open(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan sealed,
+                               MutableByteSpan out) override {
+    if (sealed.size() < kAeadTagSize) {
+      SEALANE_CHECK(out.empty());
+      return AeadError::kNotAuthentic;
+    }
+    check_aead_sizes(associated_data, sealed.size() - kAeadTagSize, out.size());
+    ByteArray<kAeadTagSize> tag;
+    std::ranges::copy(sealed.last(kAeadTagSize), tag.begin());
+    start(nonce, Direction::kOpen, associated_data);
+    run(sealed.first(out.size()), out);
+    SEALANE_CHECK(
+        EVP_CIPHER_CTX_ctrl(context_.get(), EVP_CTRL_AEAD_SET_TAG, kAeadTagSize, tag.data()) == 1);
+    unsigned char nothing[kAeadTagSize];
+    int size = 0;
+    if (EVP_CipherFinal_ex(context_.get(), nothing, &size) != 1) {
+      cleanse(out);
+      return AeadError::kNotAuthentic;
+    }
+    return success();
+  }
+
+  std::unique_ptr<Aead> clone() const override {
+    return std::make_unique<OpenSslAead>(algorithm_, key_);
+  }
+
+ private:
+  enum class Direction : int { kOpen = 0, kSeal = 1 };
+
+  void start(const AeadNonce& nonce, Direction direction, ByteSpan associated_data) {
+    SEALANE_CHECK(EVP_CipherInit_ex2(context_.get(), nullptr, nullptr, as_uchar(ByteSpan(nonce)),
+                                     static_cast<int>(direction), nullptr) == 1);
+    if (associated_data.empty()) return;
+    int size = 0;
+    SEALANE_CHECK(EVP_CipherUpdate(context_.get(), nullptr, &size, as_uchar(associated_data),
+                                   static_cast<int>(associated_data.size())) == 1);
+  }
+  void run(ByteSpan in, MutableByteSpan out) {
+    if (in.empty()) return;  // a null `out` would mean associated data
+    int size = 0;
+    SEALANE_CHECK(EVP_CipherUpdate(context_.get(), as_uchar(out), &size, as_uchar(in),
+                                   static_cast<int>(in.size())) == 1);
+    SEALANE_CHECK(static_cast<std::size_t>(size) == in.size());
+  }
+
+  AeadAlgorithm algorithm_;
+  AeadKey key_;
+  CipherContext context_;
+};
+
+// Read anew each time, so that one process can show both; nobody here writes the environment.
+bool generic_forced() {
+  const char* cpu = std::getenv("SEALANE_CPU");
+  return cpu != nullptr && std::string_view(cpu) == "generic";
+}
+
+}  // namespace
+
+bool aead_engine_available(AeadEngine engine) {
+  return engine != AeadEngine::kIpsecMb || (!generic_forced() && ipsec_mb_available());
+}
+
+std::string_view aead_engine_name(AeadAlgorithm algorithm) {
+  const bool ipsec_mb =
+      algorithm == AeadAlgorithm::kAes256Gcm && aead_engine_available(AeadEngine::kIpsecMb);
+  return ipsec_mb ? "ipsec-mb" : "OpenSSL";
+}
+
+std::unique_ptr<Aead> make_aead(AeadAlgorithm algorithm, const AeadKey& key, AeadEngine engine) {
+  SEALANE_CHECK(aead_engine_available(engine));
+  if (algorithm == AeadAlgorithm::kAes256Gcm && engine != AeadEngine::kOpenSsl &&
+      aead_engine_available(AeadEngine::kIpsecMb)) {
+    return make_ipsec_mb_gcm(key);
+  }
+  return std::make_unique<OpenSslAead>(algorithm, key);
+}
+
+}  // namespace sealane::crypto

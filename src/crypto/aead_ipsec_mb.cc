@@ -1,0 +1,102 @@
+#include "crypto/aead_ipsec_mb.h"
+
+#ifdef SEALANE_HAVE_IPSEC_MB
+#include <intel-ipsec-mb.h>
+
+#include "crypto/hash.h"
+
+namespace sealane::crypto {
+namespace {
+
+// The library's table of functions, chosen for this CPU. Read-only once made, so all threads share
+// it: the one-shot calls used here keep nothing in it. Null where the CPU lacks the 512-bit code;
+// the narrower versions are no faster than OpenSSL's.
+IMB_MGR* manager() {
+  static IMB_MGR* const chosen = []() -> IMB_MGR* {
+    // Besides the CPU, the kernel must save the 512-bit registers, which the library does not ask.
+    if (!__builtin_cpu_supports("avx512f")) return nullptr;
+    IMB_MGR* made = alloc_mb_mgr(0);
+    if (made == nullptr) return nullptr;
+    IMB_ARCH architecture = IMB_ARCH_NONE;
+    init_mb_mgr_auto(made, &architecture);
+    constexpr std::uint64_t kNeeded = IMB_CPUFLAGS_AVX512_T2;
+    if (architecture == IMB_ARCH_AVX512 && (made->features & kNeeded) == kNeeded) return made;
+    free_mb_mgr(made);
+    return nullptr;
+  }();
+  return chosen;
+}
+
+class IpsecMbGcm final : public Aead {
+ public:
+  explicit IpsecMbGcm(const AeadKey& key) {
+    IMB_AES256_GCM_PRE(manager(), as_uchar(key.expose()), &key_);
+  }
+  IpsecMbGcm(const IpsecMbGcm& other) : Aead(other), key_(other.key_) {}
+  IpsecMbGcm& operator=(const IpsecMbGcm&) = delete;
+  ~IpsecMbGcm() override {
+    cleanse(std::as_writable_bytes(std::span(&key_, 1)));
+    cleanse(std::as_writable_bytes(std::span(&context_, 1)));
+  }
+
+  void seal(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan plaintext,
+            MutableByteSpan out) override {
+    check_aead_sizes(associated_data, plaintext.size(), out.size() - kAeadTagSize);
+    IMB_AES256_GCM_ENC(manager(), &key_, &context_, as_uchar(out), as_uchar(plaintext),
+                       plaintext.size(), as_uchar(ByteSpan(nonce)), as_uchar(associated_data),
+                       associated_data.size(), as_uchar(out.last(kAeadTagSize)), kAeadTagSize);
+  }
+
+  Result<void, AeadError> open(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan sealed,
+                               MutableByteSpan out) override {
+    if (sealed.size() < kAeadTagSize) {
+      SEALANE_CHECK(out.empty());
+      return AeadError::kNotAuthentic;
+    }
+    check_aead_sizes(associated_data, sealed.size() - kAeadTagSize, out.size());
+    ByteArray<kAeadTagSize> expected;
+    IMB_AES256_GCM_DEC(manager(), &key_, &context_, as_uchar(out), as_uchar(sealed), out.size(),
+                       as_uchar(ByteSpan(nonce)), as_uchar(associated_data), associated_data.size(),
+                       as_uchar(MutableByteSpan(expected)), kAeadTagSize);
+    const bool authentic = constant_time_equal(expected, sealed.last(kAeadTagSize));
+    cleanse(expected);  // of a forged message it is the tag an attacker looks for
+    if (!authentic) {
+      cleanse(out);
+      return AeadError::kNotAuthentic;
+    }
+    return success();
+  }
+
+  std::unique_ptr<Aead> clone() const override { return std::make_unique<IpsecMbGcm>(*this); }
+
+ private:
+  // The library's aligned loads need this; its header asks for it only where LINUX is defined.
+  alignas(64) gcm_key_data key_;
+  alignas(64) gcm_context_data context_{};
+};
+
+}  // namespace
+
+bool ipsec_mb_available() { return manager() != nullptr; }
+
+std::unique_ptr<Aead> make_ipsec_mb_gcm(const AeadKey& key) {
+  SEALANE_CHECK(ipsec_mb_available());
+  return std::make_unique<IpsecMbGcm>(key);
+}
+
+}  // namespace sealane::crypto
+
+#else
+
+namespace sealane::crypto {
+
+bool ipsec_mb_available() { return false; }
+
+std::unique_ptr<Aead> make_ipsec_mb_gcm(const AeadKey&) {
+  SEALANE_CHECK(ipsec_mb_available());
+  return nullptr;
+}
+
+}  // namespace sealane::crypto
+
+#endif
