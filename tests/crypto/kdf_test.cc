@@ -4,6 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include "base/byte_reader.h"
+#include "crypto/blowfish_tables.h"
+#include "crypto/cipher.h"
+#include "sealane/crypto/curve.h"
 #include "tests/crypto/vector_file.h"
 
 namespace sealane::crypto {
@@ -66,6 +70,107 @@ TEST(Scrypt, RefusesWhatCostsTooMuchMemory) {
     ASSERT_FALSE(done.has_value()) << c.log2_n << ' ' << c.r << ' ' << c.p;
     EXPECT_EQ(done.error(), KdfError::kLimits);
   }
+}
+
+TEST(BcryptPbkdf, MatchesThePublishedVectors) {
+  int count = 0;
+  for (const auto& vector : read_vector_file("crypto/bcrypt_pbkdf.txt")) {
+    if (!vector.has("output")) continue;
+    ++count;
+    Bytes out(vector.bytes("output").size());
+    ASSERT_TRUE(bcrypt_pbkdf(vector.bytes("passphrase"), vector.bytes("salt"),
+                             static_cast<std::uint32_t>(vector.number("rounds")), out)
+                    .has_value());
+    EXPECT_EQ(to_hex(out), vector.text("output"));
+  }
+  EXPECT_EQ(count, 8);
+}
+
+TEST(BcryptPbkdf, OpensKeysOfSshKeygen) {
+  int count = 0;
+  for (const auto& vector : read_vector_file("crypto/bcrypt_pbkdf.txt")) {
+    if (!vector.has("encrypted")) continue;
+    ++count;
+    ByteArray<48> derived;
+    ASSERT_TRUE(bcrypt_pbkdf(vector.bytes("passphrase"), vector.bytes("salt"),
+                             static_cast<std::uint32_t>(vector.number("rounds")), derived)
+                    .has_value());
+    Bytes plain = vector.bytes("encrypted");
+    const std::span<const std::byte, 48> key_and_iv(derived);
+    aes256_ctr_xor(key_and_iv.first<32>(), key_and_iv.last<16>(), plain, plain);
+    ByteReader reader(plain);
+    EXPECT_EQ(reader.u32(), reader.u32());
+    ASSERT_EQ(as_text(reader.u32_prefixed(100).value_or(ByteSpan{})), "ssh-ed25519");
+    ASSERT_EQ(to_hex(reader.u32_prefixed(32).value_or(ByteSpan{})), vector.text("public"));
+    const ByteSpan pair = reader.u32_prefixed(64).value_or(ByteSpan{});
+    ASSERT_EQ(pair.size(), 64u);
+    const Ed25519Seed seed(pair.first<32>());
+    EXPECT_EQ(to_hex(ed25519_public(seed).bytes), vector.text("public"));
+  }
+  EXPECT_EQ(count, 2);
+}
+
+TEST(BcryptPbkdf, KeepsItsLimits) {
+  const ByteSpan some = as_bytes("x");
+  const Bytes long_salt((1 << 20) + 1);
+  Bytes out(1025);
+  const auto refused = [](const Result<void, KdfError>& done) {
+    return !done.has_value() && done.error() == KdfError::kLimits;
+  };
+  EXPECT_TRUE(refused(bcrypt_pbkdf({}, some, 1, MutableByteSpan(out).first(1))));
+  EXPECT_TRUE(refused(bcrypt_pbkdf(some, {}, 1, MutableByteSpan(out).first(1))));
+  EXPECT_TRUE(refused(bcrypt_pbkdf(some, some, 0, MutableByteSpan(out).first(1))));
+  EXPECT_TRUE(refused(bcrypt_pbkdf(some, some, 1, {})));
+  EXPECT_TRUE(refused(bcrypt_pbkdf(some, some, 1, out)));
+  EXPECT_TRUE(refused(bcrypt_pbkdf(some, long_salt, 1, MutableByteSpan(out).first(1))));
+  EXPECT_TRUE(
+      bcrypt_pbkdf(some, ByteSpan(long_salt).first(1 << 20), 1, MutableByteSpan(out).first(1024))
+          .has_value());
+}
+
+// A fixed-point number: word 0 before the point, the rest its fraction.
+using Fixed = std::vector<std::uint32_t>;
+
+// Divides in place, gives false once the quotient is zero.
+bool divide(Fixed& number, std::uint32_t divisor) {
+  std::uint64_t rest = 0;
+  bool any = false;
+  for (std::uint32_t& word : number) {
+    rest = (rest << 32) | word;
+    word = static_cast<std::uint32_t>(rest / divisor);
+    rest %= divisor;
+    any = any || word != 0;
+  }
+  return any;
+}
+void add(Fixed& sum, const Fixed& number, bool subtract) {
+  std::uint64_t carry = subtract ? 1 : 0;
+  for (std::size_t i = sum.size(); i-- > 0;) {
+    carry += std::uint64_t{sum[i]} + (subtract ? ~number[i] : number[i]);
+    sum[i] = static_cast<std::uint32_t>(carry);
+    carry >>= 32;
+  }
+}
+// sum += or -= factor * arctan(1 / x), by its series.
+void add_arctan(Fixed& sum, std::uint32_t factor, std::uint32_t x, bool subtract) {
+  Fixed power(sum.size());
+  power[0] = factor;
+  divide(power, x);
+  for (std::uint32_t k = 1;; k += 2) {
+    Fixed term = power;
+    divide(term, k);
+    add(sum, term, subtract != (k % 4 == 3));
+    if (!divide(power, x * x)) return;
+  }
+}
+
+TEST(BcryptPbkdf, HasBlowfishTablesThatArePi) {
+  // Machin: pi = 16 arctan(1/5) - 4 arctan(1/239); two words more than needed, for rounding.
+  Fixed pi(1 + kPiFraction.size() + 2);
+  add_arctan(pi, 16, 5, false);
+  add_arctan(pi, 4, 239, true);
+  EXPECT_EQ(pi[0], 3u);
+  EXPECT_TRUE(std::equal(kPiFraction.begin(), kPiFraction.end(), pi.begin() + 1));
 }
 
 }  // namespace
