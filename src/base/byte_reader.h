@@ -12,7 +12,7 @@ enum class Endian : std::uint8_t { kBig, kLittle };
 
 // Writes `value` at the start of `out`. REQUIRES: out.size() >= sizeof(T).
 template <class T>
-constexpr void store(MutableByteSpan out, T value, Endian endian = Endian::kBig) {
+constexpr void store_integer(MutableByteSpan out, T value, Endian endian = Endian::kBig) {
   for (std::size_t i = 0; i < sizeof(T); ++i) {
     const std::size_t shift = 8 * (endian == Endian::kBig ? sizeof(T) - 1 - i : i);
     out[i] = static_cast<std::byte>(static_cast<std::uint64_t>(value) >> shift);
@@ -85,7 +85,7 @@ class ByteWriter {
   ByteWriter& integer(T value, Endian endian = Endian::kBig) {
     const std::size_t at = buffer_.size();
     buffer_.resize(at + sizeof(T));
-    store(MutableByteSpan(buffer_).subspan(at), value, endian);
+    store_integer(MutableByteSpan(buffer_).subspan(at), value, endian);
     return *this;
   }
   ByteWriter& u8(std::uint8_t value) { return integer(value); }

@@ -99,8 +99,8 @@ ByteArray<kBlockSize> bcrypt_hash(const Key& passphrase, const Key& salt) {
     auto left = load<std::uint32_t>(as_bytes(kMagic.substr(at, 4)));
     auto right = load<std::uint32_t>(as_bytes(kMagic.substr(at + 4, 4)));
     for (int i = 0; i < 64; ++i) cipher.encrypt(left, right);
-    store(MutableByteSpan(out).subspan(at), left, Endian::kLittle);
-    store(MutableByteSpan(out).subspan(at + 4), right, Endian::kLittle);
+    store_integer(MutableByteSpan(out).subspan(at), left, Endian::kLittle);
+    store_integer(MutableByteSpan(out).subspan(at + 4), right, Endian::kLittle);
   }
   return out;
 }
@@ -119,7 +119,7 @@ Result<void, KdfError> bcrypt_pbkdf(ByteSpan passphrase, ByteSpan salt, std::uin
   for (std::size_t block = 0; block < block_count; ++block) {
     Sha512 hash;
     ByteArray<4> number;
-    store(number, static_cast<std::uint32_t>(block + 1));
+    store_integer(number, static_cast<std::uint32_t>(block + 1));
     hash.update(salt);
     hash.update(number);
     Key round_salt = load_key(hash.finish());
