@@ -15,6 +15,11 @@
 
 namespace sealane::identity {
 
+inline constexpr std::size_t kMaxCommentSize = 1024;     // of a key
+inline constexpr std::uint32_t kBcryptRounds = 24;       // that we write, as ssh-keygen does
+inline constexpr std::uint32_t kMaxBcryptRounds = 1024;  // that we are ready to compute
+inline constexpr std::size_t kMaxKeysPerFile = 4096;     // of a recipient or identity file
+
 enum class KeyError : std::uint8_t {
   kNotAKey = 1,         // not in any format known here
   kUnsupportedType,     // RSA, ECDSA, sk-…: only Ed25519 and X25519 are taken
@@ -22,9 +27,12 @@ enum class KeyError : std::uint8_t {
   kMalformed,           // a known format, damaged
   kPassphraseRequired,  // encrypted and no passphrase given
   kWrongPassphrase,
-  kLimits,              // rounds, sizes or counts beyond what is read here
+  kLimits,  // rounds, sizes or counts beyond what is read here
 };
 std::string_view describe(KeyError error);  // a clause for a sentence: "the passphrase is wrong"
+
+// At most kMaxCommentSize bytes without control characters: what fits in one line of a file.
+bool is_valid_comment(std::string_view comment);
 
 // "SHA256:" and 43 base64 digits, as `ssh-keygen -l` prints it.
 std::string fingerprint(const crypto::Ed25519Public& key);
@@ -33,7 +41,8 @@ struct PublicKeyLine {
   crypto::Ed25519Public key;
   std::string comment;  // may be empty
 };
-// "ssh-ed25519 AAAA… comment". One line, without its end.
+// "ssh-ed25519 AAAA… comment". One line, without its end. Blanks around a comment are no part of
+// it. REQUIRES: is_valid_comment(line.comment).
 std::string format_public_key_line(const PublicKeyLine& line);
 Result<PublicKeyLine, KeyError> parse_public_key_line(std::string_view line);
 // The wire form: string "ssh-ed25519", string key (RFC 8709).
@@ -43,6 +52,7 @@ Result<crypto::Ed25519Public, KeyError> decode_public_key_blob(ByteSpan blob);
 // A node's or a person's signing key.
 class SigningKey {
  public:
+  // REQUIRES: is_valid_comment(comment).
   SigningKey(crypto::Ed25519Seed seed, std::string comment);
   static SigningKey generate(RandomSource& random, std::string comment);
   const crypto::Ed25519Public& public_key() const { return public_key_; }
@@ -56,11 +66,20 @@ class SigningKey {
 };
 
 // The text of a private key file. With a passphrase: aes256-ctr, bcrypt with `rounds`.
+// REQUIRES: a passphrase of 1 .. limits::kPassphraseSize bytes, rounds in 1 .. kMaxBcryptRounds.
 SecretBytes format_private_key(const SigningKey& key, RandomSource& random,
-                               const SecretBytes* passphrase = nullptr, std::uint32_t rounds = 24);
+                               const SecretBytes* passphrase = nullptr,
+                               std::uint32_t rounds = kBcryptRounds);
+// "none", "aes256-ctr", …: the cipher that an OpenSSH private key file names, for a sentence about
+// it. Untrusted: see printable(). Empty when `text` is no such file.
+std::string private_key_cipher(std::string_view text);
 bool private_key_is_encrypted(std::string_view text);
+// White space around the key is allowed, lines may end in CRLF and have any width. A passphrase
+// that is not needed is ignored. kLimits above `max_rounds`, so nobody's file can keep us busy for
+// long.
 Result<SigningKey, KeyError> parse_private_key(std::string_view text,
-                                               const SecretBytes* passphrase = nullptr);
+                                               const SecretBytes* passphrase = nullptr,
+                                               std::uint32_t max_rounds = kMaxBcryptRounds);
 
 // age X25519: "AGE-SECRET-KEY-1…" and "age1…" (Bech32, lower or upper case, never mixed).
 class AgeIdentity {
@@ -94,21 +113,25 @@ using OpeningKey = std::variant<AgeIdentity, SigningKey>;
 Result<Recipient, KeyError> parse_recipient(std::string_view text);  // age1… or ssh-ed25519 …
 std::string format_recipient(const Recipient& recipient);
 
-// A problem in a file of several lines; `line` counts from 1.
+// A problem in a file of several lines; `line` counts from 1, 0 is the file as a whole (it is too
+// large, or holds no key at all).
 struct KeyFileError {
   KeyError error = KeyError::kNotAKey;
   std::size_t line = 0;
 };
-// One recipient per line, blank lines and lines that start with # skipped. At most 4096.
+// "line 3: it is damaged", or without the line when that is 0.
+std::string describe(const KeyFileError& error);
+// One recipient per line, blank lines and lines that start with # skipped. At most kMaxKeysPerFile.
 Result<std::vector<Recipient>, KeyFileError> parse_recipients(std::string_view text);
 // An identity file: age identities one per line with # comments, or one OpenSSH private key.
 Result<std::vector<OpeningKey>, KeyFileError> parse_identities(
-    std::string_view text, const SecretBytes* passphrase = nullptr);
+    std::string_view text, const SecretBytes* passphrase = nullptr,
+    std::uint32_t max_rounds = kMaxBcryptRounds);
 
-// Reads a file that holds a private key: refuses one that others can read or write (mode & 077), one
-// of another owner, and anything but a regular file.
+// Reads a file that holds a private key: refuses one that others can read or write (mode & 077),
+// one of an owner who is neither this process's user nor root, and anything but a regular file.
 Result<SecretBytes, Error> read_private_file(FileSystem& files, const std::string& path);
-// Creates it with mode 0600, exclusively, synced. Refuses to overwrite.
+// Creates it with mode 0600, exclusively, synced with its directory. Refuses to overwrite.
 Result<void, Error> write_private_file(FileSystem& files, const std::string& path,
                                        const SecretBytes& content);
 

@@ -1,0 +1,83 @@
+// Files that hold private keys, read and written through the file-system seam.
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/limits.h"
+#include "sealane/identity/keys.h"
+
+namespace sealane::identity {
+namespace {
+
+constexpr std::uint32_t kOthersMask = 077;
+constexpr std::uint32_t kPrivateMode = 0600;
+
+// Refuses what a person must not trust with a private key, or where another may have put his own.
+Result<void, Error> check_private(const FileStatus& status, const std::string& path) {
+  const std::string name = printable(path);
+  const auto refused = [](std::string message) {
+    return Error{ErrorKind::kFailed, std::move(message)};
+  };
+  if (status.type != FileType::kRegular) {
+    return refused(name + " is not a regular file; a private key is read from nothing else");
+  }
+  // Root may do all of this anyway, so a file of his is as safe as our own.
+  if (status.owner != ::geteuid() && status.owner != 0) {
+    return refused("the private key " + name +
+                   " belongs to another user, who could replace it; make it yours with `chown " +
+                   "$(id -u) " + name + "`");
+  }
+  if ((status.mode & kOthersMask) != 0) {
+    return refused("the private key " + name +
+                   " can be read or written by others; protect it with `chmod 600 " + name + "`");
+  }
+  return success();
+}
+
+}  // namespace
+
+Result<SecretBytes, Error> read_private_file(FileSystem& files, const std::string& path) {
+  // Asked before it is opened too: opening a pipe would wait for its writer.
+  const auto named = files.status(path);
+  if (!named.has_value()) return to_error(named.error());
+  if (named.value().type != FileType::kSymlink) {
+    SEALANE_TRY(check_private(named.value(), path));
+  }
+  auto opened = files.open(path, OpenMode::kRead);
+  if (!opened.has_value()) return to_error(opened.error());
+  File& file = *opened.value();
+  const auto status = file.status();
+  if (!status.has_value()) return to_error(status.error());
+  SEALANE_TRY(check_private(status.value(), path));
+  if (status.value().size > limits::kKeyFileSize) return to_error({EFBIG, "read", path});
+
+  SecretBytes content(static_cast<std::size_t>(status.value().size));
+  std::size_t size = 0;
+  while (size < content.size()) {
+    const auto got = file.read(content.fill().subspan(size));
+    if (!got.has_value()) return to_error(got.error());
+    if (got.value() == 0) break;
+    size += got.value();
+  }
+  content.truncate(size);
+  return content;
+}
+
+Result<void, Error> write_private_file(FileSystem& files, const std::string& path,
+                                       const SecretBytes& content) {
+  auto written = write_new_file(files, path, content.expose(), kPrivateMode);
+  if (written.has_value()) {
+    written = files.sync_directory(parent_path(path));
+    // What may not survive a power loss is not handed out as a key.
+    if (!written.has_value()) static_cast<void>(files.remove(path));
+  }
+  if (written.has_value()) return success();
+  if (written.error().code == EEXIST) {
+    return Error{ErrorKind::kFailed, printable(path) +
+                                         " exists already and is not overwritten; choose another "
+                                         "place or move it away first"};
+  }
+  return to_error(written.error());
+}
+
+}  // namespace sealane::identity
