@@ -1,8 +1,7 @@
 #include "crypto/aead.h"
 
-#include <cstdlib>
-
 #include "crypto/aead_ipsec_mb.h"
+#include "crypto/cpu.h"
 #include "crypto/openssl.h"
 
 namespace sealane::crypto {
@@ -85,16 +84,10 @@ class OpenSslAead final : public Aead {
   CipherContext context_;
 };
 
-// Read anew each time, so that one process can show both; nobody here writes the environment.
-bool generic_forced() {
-  const char* cpu = std::getenv("SEALANE_CPU");
-  return cpu != nullptr && std::string_view(cpu) == "generic";
-}
-
 }  // namespace
 
 bool aead_engine_available(AeadEngine engine) {
-  return engine != AeadEngine::kIpsecMb || (!generic_forced() && ipsec_mb_available());
+  return engine != AeadEngine::kIpsecMb || (!generic_cpu_forced() && ipsec_mb_available());
 }
 
 std::string_view aead_engine_name(AeadAlgorithm algorithm) {
