@@ -1,36 +1,50 @@
 #include "flow/descriptor.h"
 
+#include <fcntl.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <cstring>
+#include <climits>
 #include <utility>
+
+#include "sealane/base/file_system.h"
 
 namespace sealane::flow {
 namespace {
 
-Error failed(std::string_view what, const std::string& name) {
+constexpr int kPipeSize = 1024 * 1024;  // what an unprivileged process may ask for
+constexpr std::size_t kLargestTransfer = 1024 * 1024 * 1024;
+
+Error failed(std::string_view operation, const std::string& name) {
   const int code = errno;
-  std::string message =
-      "cannot " + std::string(what) + " " + printable(name) + ": " + std::strerror(code);
-  if (code == ENOSPC || code == EDQUOT) message += "; free some space and run it again";
-  if (code == EPIPE) message += " (the reader ended)";
-  return {.kind = ErrorKind::kFailed, .message = std::move(message)};
+  Error error = to_error(FileError{.code = code, .operation = operation, .path = name});
+  if (code == EPIPE) error.message += " (the reader ended)";
+  return error;
 }
 
-// Waits until `fd` is ready for `events`, or the cancellation fires. Regular files are always
-// ready.
-Result<void, Error> wait(int fd, short events, Cancellation* cancel) {
-  if (cancel == nullptr) return success();
-  for (;;) {
-    if (cancel->cancelled()) return interrupted();
-    pollfd set[2] = {{.fd = fd, .events = events, .revents = 0},
-                     {.fd = cancel->descriptor(), .events = POLLIN, .revents = 0}};
-    if (::poll(set, 2, -1) < 0 && errno != EINTR) return failed("wait for", "a descriptor");
-    if (set[1].revents != 0) return interrupted();
-    if (set[0].revents != 0) return success();
+// Reads of regular files and most devices never wait for another process.
+bool may_wait(int descriptor) {
+  struct stat status {};
+  if (::fstat(descriptor, &status) != 0) return true;
+  if (S_ISFIFO(status.st_mode))
+    ::fcntl(descriptor, F_SETPIPE_SZ, kPipeSize);  // best effort: fewer switches
+  return S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode) || ::isatty(descriptor) == 1;
+}
+
+// Until `descriptor` is ready for `events`. False: cancelled or interrupted.
+bool wait_for(int descriptor, short events, const Cancellation* cancel,
+              const Cancellation& interrupted) {
+  pollfd ready[3] = {{descriptor, events, 0},
+                     {interrupted.descriptor(), POLLIN, 0},
+                     {cancel != nullptr ? cancel->descriptor() : -1, POLLIN, 0}};
+  while (::poll(ready, 3, -1) < 0) {
+    if (errno != EINTR) return true;  // the call that follows says what is wrong
+    if (cancel != nullptr && cancel->cancelled()) return false;
   }
+  return ready[1].revents == 0 && ready[2].revents == 0;
 }
 
 }  // namespace
@@ -54,24 +68,49 @@ void OwnedDescriptor::reset() {
   if (fd_ >= 0) ::close(release());
 }
 
+DescriptorSource::DescriptorSource(int descriptor, std::string name, const Cancellation* cancel)
+    : descriptor_(descriptor),
+      name_(std::move(name)),
+      cancel_(cancel),
+      may_wait_(may_wait(descriptor)) {}
+
 Result<std::size_t, Error> DescriptorSource::read(MutableByteSpan out) {
   for (;;) {
-    SEALANE_TRY(wait(fd_, POLLIN, cancel_));
-    const ssize_t got = ::read(fd_, out.data(), out.size());
+    if (may_wait_ && !wait_for(descriptor_, POLLIN, cancel_, interrupted_)) return interrupted();
+    const ssize_t got = ::read(descriptor_, out.data(), std::min(out.size(), kLargestTransfer));
     if (got >= 0) return static_cast<std::size_t>(got);
+    if (errno == EAGAIN && !may_wait_) may_wait_ = true;
     if (errno != EINTR && errno != EAGAIN) return failed("read", name_);
   }
 }
 
+DescriptorSink::DescriptorSink(int descriptor, std::string name, const Cancellation* cancel)
+    : descriptor_(descriptor),
+      name_(std::move(name)),
+      cancel_(cancel),
+      may_wait_(may_wait(descriptor)) {
+  if (!may_wait_) return;
+  const std::string again = "/proc/self/fd/" + std::to_string(descriptor);
+  struct stat status {};
+  if (::fstat(descriptor, &status) != 0 || !S_ISFIFO(status.st_mode)) return;
+  const int opened = ::open(again.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+  if (opened < 0) return;
+  descriptor_ = opened;
+  own_ = OwnedDescriptor(opened);
+}
+
 Result<void, Error> DescriptorSink::write(ByteSpan data) {
   while (!data.empty()) {
-    SEALANE_TRY(wait(fd_, POLLOUT, cancel_));
-    const ssize_t put = ::write(fd_, data.data(), data.size());
-    if (put < 0) {
-      if (errno == EINTR || errno == EAGAIN) continue;
-      return failed("write to", name_);
+    if (may_wait_ && !wait_for(descriptor_, POLLOUT, cancel_, interrupted_)) return interrupted();
+    // A blocking pipe that polls as writable takes PIPE_BUF bytes without waiting.
+    const std::size_t most = !may_wait_ || own_.valid() ? kLargestTransfer : std::size_t{PIPE_BUF};
+    const ssize_t put = ::write(descriptor_, data.data(), std::min(data.size(), most));
+    if (put >= 0) {
+      data = data.subspan(static_cast<std::size_t>(put));
+      continue;
     }
-    data = data.subspan(static_cast<std::size_t>(put));
+    if (errno == EAGAIN && !may_wait_) may_wait_ = true;
+    if (errno != EINTR && errno != EAGAIN) return failed("write to", name_);
   }
   return success();
 }

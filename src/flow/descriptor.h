@@ -24,30 +24,38 @@ class OwnedDescriptor {
   int fd_ = -1;
 };
 
-// Reads `fd`, which it does not own. `name` is for the error sentence. `cancel` may be null.
+// Reads a descriptor that it does not own. read() wakes on `cancel`, which may be null, and on
+// interrupt(). `name` is for the error sentence: "standard input", a path.
 class DescriptorSource final : public ByteSource {
  public:
-  DescriptorSource(int fd, std::string name, Cancellation* cancel)
-      : fd_(fd), name_(std::move(name)), cancel_(cancel) {}
+  DescriptorSource(int descriptor, std::string name, const Cancellation* cancel);
   Result<std::size_t, Error> read(MutableByteSpan out) override;
+  void interrupt() noexcept override { interrupted_.cancel(); }
 
  private:
-  int fd_;
+  int descriptor_;
   std::string name_;
-  Cancellation* cancel_;
+  const Cancellation* cancel_;
+  Cancellation interrupted_;
+  bool may_wait_;
 };
 
-// Writes to `fd`, which it does not own. A reader that went away is an error, not a signal.
+// As above. A reader that went away is an error, not a signal (SIGPIPE must be ignored). Does not
+// block in write(2), where it could not be woken: a pipe is opened again with an O_NONBLOCK of its
+// own, because that flag of the given descriptor is shared with other processes.
 class DescriptorSink final : public ByteSink {
  public:
-  DescriptorSink(int fd, std::string name, Cancellation* cancel)
-      : fd_(fd), name_(std::move(name)), cancel_(cancel) {}
+  DescriptorSink(int descriptor, std::string name, const Cancellation* cancel);
   Result<void, Error> write(ByteSpan data) override;
+  void interrupt() noexcept override { interrupted_.cancel(); }
 
  private:
-  int fd_;
+  int descriptor_;
   std::string name_;
-  Cancellation* cancel_;
+  const Cancellation* cancel_;
+  Cancellation interrupted_;
+  bool may_wait_;
+  OwnedDescriptor own_;  // if valid, descriptor_ is this one, non-blocking
 };
 
 Error interrupted();  // kInterrupted: "interrupted; nothing half-done was left behind"

@@ -10,12 +10,35 @@
 
 namespace sealane::flow {
 
+// Reading at any place, by several threads at once. Offset 0 is where the source's own read()
+// starts.
+class PositionalSource {
+ public:
+  virtual ~PositionalSource() = default;
+  // Fewer bytes than asked only where the source ends.
+  virtual Result<std::size_t, Error> read_at(std::uint64_t offset, MutableByteSpan out) = 0;
+};
+
+// Writing at any place, by several threads at once. Offset 0 is where the sink's own write()
+// starts.
+class PositionalSink {
+ public:
+  virtual ~PositionalSink() = default;
+  virtual Result<void, Error> write_at(std::uint64_t offset, ByteSpan data) = 0;  // all of it
+};
+
 // Where bytes come from. Blocking; one thread at a time.
 class ByteSource {
  public:
   virtual ~ByteSource() = default;
   // 1 .. out.size() bytes, or 0 at the end. The end is only a good end if the source says success.
   virtual Result<std::size_t, Error> read(MutableByteSpan out) = 0;
+  // Not null where bytes may be read in any order (a regular file). Owned by the source. A caller
+  // uses either read() or this, never both.
+  virtual PositionalSource* positional() { return nullptr; }
+  // Called from another thread: the flow has failed elsewhere, so a read() that waits should return
+  // any error soon. Sources that never wait long need not care.
+  virtual void interrupt() noexcept {}
 };
 
 // Where bytes go. Blocking; one thread at a time.
@@ -23,6 +46,9 @@ class ByteSink {
  public:
   virtual ~ByteSink() = default;
   virtual Result<void, Error> write(ByteSpan data) = 0;
+  // As of a source. Only for a place where nobody looks before the whole is there and verified.
+  virtual PositionalSink* positional() { return nullptr; }
+  virtual void interrupt() noexcept {}  // as of a source
 };
 
 // A request to stop that every stage sees. Thread-safe; set once. Its descriptor becomes readable,

@@ -1,0 +1,55 @@
+#pragma once
+// Ordered stage: items enter one after the other, are worked on in parallel, and leave in the order
+// in which they came. One lane per thread carries an item all the way: what it read is still in its
+// core's cache when it works on it and writes it. The lanes are the credit: as many items as lanes
+// are in flight, never more.
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "flow/halt.h"
+
+namespace sealane::flow {
+
+// Lets items through in the order of their numbers, from 0, one at a time. Thread-safe.
+class Turnstile {
+ public:
+  // REQUIRES: never more than `width` items between the one that is through and the last that
+  // waits.
+  explicit Turnstile(std::size_t width);
+  // Waits until all before `index` have left. False once `halt` stopped.
+  bool enter(std::uint64_t index, const Halt& halt);
+  void leave();  // by the one that entered
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::condition_variable> waiting_;  // item i waits at i % width
+  std::uint64_t next_ = 0;
+};
+
+// Not thread-safe: its calls come one after the other, from one thread.
+class Lane {
+ public:
+  virtual ~Lane() = default;
+  // In order, one lane at a time: fetches item `index`. False: there are no more items.
+  virtual Result<bool, Error> take(std::uint64_t index) = 0;
+  // In parallel.
+  virtual Result<void, Error> work(std::uint64_t index) = 0;
+  // In order, one lane at a time; not called for an item whose work failed. An error of take() or
+  // work() counts when its turn to give has come, so items before it are all given.
+  virtual Result<void, Error> give(std::uint64_t index) = 0;
+};
+
+enum class GiveOrder : std::uint8_t {
+  kOrdered,
+  kNone,  // give() is not called and nobody waits for his turn
+};
+
+// Runs until take() says the end or something fails; the verdict is in `halt`. The first lane runs
+// in the calling thread. Where the machine has no more threads, fewer lanes do it all.
+void run_ordered(std::span<const std::unique_ptr<Lane>> lanes, GiveOrder order, Halt& halt);
+
+}  // namespace sealane::flow

@@ -1,0 +1,27 @@
+#pragma once
+// Thread: the only door to a thread of its own.
+#include <functional>
+#include <thread>
+
+namespace sealane::flow {
+
+unsigned core_count();  // that this process may use; at least 1
+
+// Runs `body` until it returns; the destructor waits for it. Signals stay with the threads that had
+// them: all are blocked in here. An exception that leaves `body` ends the program.
+class Thread {
+ public:
+  explicit Thread(
+      std::function<void()> body);  // std::system_error: the machine has no more threads
+  ~Thread() { join(); }
+  Thread(Thread&&) noexcept = default;
+  Thread& operator=(Thread&&) = delete;
+  void join() {
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  std::thread thread_;
+};
+
+}  // namespace sealane::flow

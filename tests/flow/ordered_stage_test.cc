@@ -1,0 +1,194 @@
+// Goal: items leave in the order in which they came whatever the timing, and every way to end (the
+// end, an error in each step, an exception, cancellation) ends all lanes. Method: lanes that sleep
+// for seeded random times and record what happened.
+#include "flow/ordered_stage.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <random>
+#include <stdexcept>
+#include <thread>
+
+namespace sealane::flow {
+namespace {
+
+using std::chrono::steady_clock;
+
+enum class Step { kNone, kTake, kWork, kGive };
+
+// What all lanes of one run share.
+struct Story {
+  std::uint64_t items = 0;
+  Step fails_in = Step::kNone;
+  std::uint64_t fails_at = 0;
+  bool throws = false;
+  std::vector<std::uint64_t> taken = {};
+  std::vector<std::uint64_t> given = {};
+  std::atomic<int> in_flight{0};
+  std::atomic<int> most_in_flight{0};
+};
+
+class DelayedLane final : public Lane {
+ public:
+  DelayedLane(Story& run, unsigned seed) : run_(run), random_(seed) {}
+  Result<bool, Error> take(std::uint64_t index) override {
+    if (index == run_.items) return false;
+    run_.taken.push_back(index);
+    const int now = ++run_.in_flight;
+    int most = run_.most_in_flight.load();
+    while (most < now && !run_.most_in_flight.compare_exchange_weak(most, now)) {
+    }
+    SEALANE_TRY(fail(Step::kTake, index));
+    return true;
+  }
+  Result<void, Error> work(std::uint64_t index) override {
+    std::this_thread::sleep_for(std::chrono::microseconds(random_() % 300));
+    return fail(Step::kWork, index);
+  }
+  Result<void, Error> give(std::uint64_t index) override {
+    SEALANE_TRY(fail(Step::kGive, index));
+    run_.given.push_back(index);
+    --run_.in_flight;
+    return success();
+  }
+
+ private:
+  Result<void, Error> fail(Step step, std::uint64_t index) const {
+    if (step != run_.fails_in || index != run_.fails_at) return success();
+    if (run_.throws) throw std::runtime_error("thrown");
+    return Error{ErrorKind::kFailed, "item " + std::to_string(index)};
+  }
+  Story& run_;
+  std::minstd_rand random_;
+};
+
+std::vector<std::unique_ptr<Lane>> make_lanes(Story& run, unsigned count) {
+  std::vector<std::unique_ptr<Lane>> lanes;
+  for (unsigned i = 0; i < count; ++i) lanes.push_back(std::make_unique<DelayedLane>(run, i + 1));
+  return lanes;
+}
+
+std::vector<std::uint64_t> first_numbers(std::uint64_t count) {
+  std::vector<std::uint64_t> numbers(count);
+  for (std::uint64_t i = 0; i < count; ++i) numbers[i] = i;
+  return numbers;
+}
+
+TEST(OrderedStage, KeepsTheOrderUnderRandomDelays) {
+  for (const unsigned lanes : {1U, 2U, 3U, 8U}) {
+    Story run{.items = 300};
+    Halt halt;
+    run_ordered(make_lanes(run, lanes), GiveOrder::kOrdered, halt);
+    EXPECT_TRUE(halt.result().has_value());
+    EXPECT_EQ(run.given, first_numbers(300)) << lanes << " lanes";
+    EXPECT_LE(run.most_in_flight, static_cast<int>(lanes));
+  }
+}
+
+TEST(OrderedStage, GivesAllBeforeAFailureAndNothingAfter) {
+  for (const Step step : {Step::kTake, Step::kWork, Step::kGive})
+    for (const std::uint64_t at : {0U, 1U, 7U, 49U}) {
+      Story run{.items = 50, .fails_in = step, .fails_at = at};
+      Halt halt;
+      run_ordered(make_lanes(run, 4), GiveOrder::kOrdered, halt);
+      ASSERT_FALSE(halt.result().has_value());
+      EXPECT_EQ(halt.result().error().message, "item " + std::to_string(at));
+      EXPECT_EQ(run.given, first_numbers(at));
+    }
+}
+
+TEST(OrderedStage, AnExceptionStopsItAndBecomesAnError) {
+  for (const Step step : {Step::kTake, Step::kWork, Step::kGive}) {
+    Story run{.items = 1000000, .fails_in = step, .fails_at = 20, .throws = true};
+    Halt halt;
+    run_ordered(make_lanes(run, 4), GiveOrder::kOrdered, halt);
+    ASSERT_FALSE(halt.result().has_value());
+    EXPECT_EQ(halt.result().error(), (Error{ErrorKind::kFailed, "thrown"}));
+    EXPECT_LT(run.taken.size(), 1000U);
+  }
+}
+
+TEST(OrderedStage, WithoutOrderTheEarliestFailureIsReported) {
+  // Item 2 fails at once and item 1 later: a reader in order would have met item 1.
+  class TwoFail final : public Lane {
+   public:
+    explicit TwoFail(std::atomic<int>& started) : started_(started) {}
+    Result<bool, Error> take(std::uint64_t index) override { return index < 3; }
+    Result<void, Error> work(std::uint64_t index) override {
+      ++started_;
+      while (started_ < 3) std::this_thread::yield();
+      if (index == 0) return success();
+      if (index == 1) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      return Error{ErrorKind::kFailed, std::to_string(index)};
+    }
+    Result<void, Error> give(std::uint64_t) override { return success(); }
+
+   private:
+    std::atomic<int>& started_;
+  };
+  std::atomic<int> started{0};
+  std::vector<std::unique_ptr<Lane>> lanes;
+  for (int i = 0; i < 3; ++i) lanes.push_back(std::make_unique<TwoFail>(started));
+  Halt halt;
+  run_ordered(lanes, GiveOrder::kNone, halt);
+  ASSERT_FALSE(halt.result().has_value());
+  EXPECT_EQ(halt.result().error().message, "1");
+}
+
+TEST(OrderedStage, CancellationWakesAllLanes) {
+  for (int delay = 0; delay < 10; ++delay) {
+    Story run{.items = UINT64_MAX};
+    Cancellation cancel;
+    Halt halt(&cancel);
+    std::atomic<steady_clock::time_point> asked{};
+    std::thread canceller([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(delay));
+      asked = steady_clock::now();
+      cancel.cancel();
+    });
+    run_ordered(make_lanes(run, 4), GiveOrder::kOrdered, halt);
+    const auto waited = steady_clock::now() - asked.load();
+    canceller.join();
+    EXPECT_LT(waited, std::chrono::seconds(5));  // 20 ms, and what a loaded machine adds
+    ASSERT_FALSE(halt.result().has_value());
+    EXPECT_EQ(halt.result().error().kind, ErrorKind::kInterrupted);
+  }
+}
+
+TEST(OrderedStage, EndsAtOnceWhenCancelledBefore) {
+  Story run{.items = 10};
+  Cancellation cancel;
+  cancel.cancel();
+  Halt halt(&cancel);
+  run_ordered(make_lanes(run, 2), GiveOrder::kOrdered, halt);
+  EXPECT_TRUE(run.taken.empty());
+  EXPECT_EQ(halt.result().error().kind, ErrorKind::kInterrupted);
+}
+
+TEST(Turnstile, WakesAWaiterWhenTheFlowFails) {
+  Halt halt;
+  Turnstile turn(2);
+  std::thread waiter([&] { EXPECT_FALSE(turn.enter(1, halt)); });
+  halt.fail({ErrorKind::kFailed, "elsewhere"});
+  waiter.join();
+}
+
+TEST(Halt, TheFirstErrorWinsAndWakesOnce) {
+  int woken = 0;
+  Halt halt(nullptr, [&] { ++woken; });
+  EXPECT_FALSE(halt.stopped());
+  EXPECT_TRUE(halt.result().has_value());
+  halt.fail({ErrorKind::kFailed, "first"}, 7);
+  halt.fail({ErrorKind::kFailed, "second"}, 7);
+  halt.fail({ErrorKind::kFailed, "later in the stream"}, 8);
+  EXPECT_TRUE(halt.stopped());
+  EXPECT_EQ(halt.result().error().message, "first");
+  halt.fail({ErrorKind::kFailed, "earlier in the stream"}, 6);
+  EXPECT_EQ(halt.result().error().message, "earlier in the stream");
+  EXPECT_EQ(woken, 1);
+}
+
+}  // namespace
+}  // namespace sealane::flow
