@@ -13,8 +13,8 @@
 namespace sealane::seal {
 
 using DataKey = Secret<struct DataKeyTag, 32>;
-inline constexpr std::size_t kChunkStreamFrameSize = 1024 * 1024;       // plaintext
-inline constexpr std::uint32_t kChunkStreamMinLength = 28;              // of the length field
+inline constexpr std::size_t kChunkStreamFrameSize = 1024 * 1024;  // plaintext
+inline constexpr std::uint32_t kChunkStreamMinLength = 28;         // of the length field
 inline constexpr std::uint32_t kChunkStreamMaxLength = 1024 * 1024 + 28;
 
 // `random` gives 12 bytes per frame from the worker's thread; it must outlive the sealer.

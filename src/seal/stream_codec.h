@@ -1,6 +1,6 @@
 #pragma once
-// StreamSealer, StreamOpener: a sealed format as the engine sees it, one chunk at a time. Chunks are
-// independent, so workers on several threads seal and open them; the engine keeps their order.
+// StreamSealer, StreamOpener: a sealed format as the engine sees it, one chunk at a time. Chunks
+// are independent, so workers on several threads seal and open them; the engine keeps their order.
 #include <cstdint>
 #include <memory>
 #include <string_view>
@@ -13,20 +13,21 @@ namespace sealane::seal {
 
 enum class SealError : std::uint8_t {
   kNotThisFormat = 1,
-  kHeaderMalformed,   // an age header that we would not have written
+  kHeaderMalformed,  // an age header that we would not have written
   kHeaderTooLarge,
   kNoMatchingKey,     // well-formed, and none of the keys opens it
+  kPassphraseNeeded,  // sealed with a passphrase, and none was given
   kWrongPassphrase,
-  kWorkFactorTooHigh,
-  kHeaderMac,         // the header was changed after it was made
-  kArmor,             // malformed armor
+  kWorkFactorTooHigh,  // also: the memory for it is not there
+  kBadRecipient,       // sealing: a recipient's key is no usable curve point
+  kHeaderMac,          // the header was changed after it was made
+  kArmor,              // malformed armor
   kTruncated,
-  kNotAuthentic,      // a chunk was changed, moved or sealed under another key
-  kFrameTooSmall,     // chunk stream v1: length below 28
-  kFrameTooLarge,     // chunk stream v1: length above 1048604
-  kNoncanonical,      // strict: a short frame that is not the last
+  kNotAuthentic,   // a chunk was changed, moved or sealed under another key
+  kFrameTooSmall,  // chunk stream v1: length below 28
+  kFrameTooLarge,  // chunk stream v1: length above 1048604
+  kNoncanonical,   // chunks are authentic, but not cut as a writer must cut them
   kTrailingData,
-  kTooManyChunks,
 };
 std::string_view describe(SealError error);  // a clause: "the data ends too early (truncated)"
 
@@ -43,11 +44,11 @@ class StreamSealer {
   };
   virtual ~StreamSealer() = default;
   virtual std::unique_ptr<Worker> make_worker() const = 0;
-  virtual ByteSpan header() const = 0;              // before the first chunk
-  virtual ByteSpan trailer() const = 0;             // after the last chunk
-  virtual std::size_t chunk_size() const = 0;       // plaintext bytes
-  virtual std::size_t chunk_overhead() const = 0;   // sealed size - plaintext size, per chunk
-  virtual bool seals_empty() const = 0;             // empty input is one empty chunk (age), not none
+  virtual ByteSpan header() const = 0;             // before the first chunk
+  virtual ByteSpan trailer() const = 0;            // after the last chunk
+  virtual std::size_t chunk_size() const = 0;      // plaintext bytes
+  virtual std::size_t chunk_overhead() const = 0;  // sealed size - plaintext size, per chunk
+  virtual bool seals_empty() const = 0;            // empty input is one empty chunk (age), not none
 };
 
 // Where the next chunk lies in the bytes that were offered.
@@ -55,6 +56,9 @@ struct SealedChunk {
   std::size_t size = 0;            // sealed bytes taken from the input, framing included
   std::size_t plaintext_size = 0;  // what open() will write
   bool last = false;
+  // Not cut as a writer must cut it. open() still authenticates it first, so that damage is
+  // reported as damage, and then refuses with kNoncanonical.
+  bool noncanonical = false;
 };
 enum class BytesNeeded : std::size_t {};  // offer at least this many bytes, or say at_end
 struct StreamEnd {
