@@ -138,7 +138,7 @@ void run_one_lane(const LaneInput& input, std::byte* out) {
     node.input = node.chaining_value();
   }
   for (std::size_t i = 0; i < 8; ++i) {
-    store(MutableByteSpan(out + 4 * i, 4), node.input[i], Endian::kLittle);
+    store_integer(MutableByteSpan(out + 4 * i, 4), node.input[i], Endian::kLittle);
   }
 }
 
@@ -182,7 +182,7 @@ class Hasher {
     while (!out.empty()) {
       const BlockWords words = root.compress();
       for (std::size_t i = 0; i < words.size(); ++i) {
-        store(MutableByteSpan(bytes).subspan(4 * i, 4), words[i], Endian::kLittle);
+        store_integer(MutableByteSpan(bytes).subspan(4 * i, 4), words[i], Endian::kLittle);
       }
       const std::size_t taken = std::min(out.size(), kBlockSize - skip);
       std::ranges::copy(ByteSpan(bytes).subspan(skip, taken), out.begin());

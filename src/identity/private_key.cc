@@ -43,7 +43,7 @@ class SpanWriter {
   void text(std::string_view data) { bytes(as_bytes(data)); }
   void u32(std::uint32_t value) {
     ByteArray<4> encoded;
-    store(MutableByteSpan(encoded), value);
+    store_integer(MutableByteSpan(encoded), value);
     bytes(encoded);
   }
   void prefixed(ByteSpan data) {
