@@ -226,9 +226,9 @@ TEST(PrivateKey, RefusesRoundsBeyondTheLimitBeforeItComputes) {
   Bytes binary = unwrap(identity_data("ed25519_rounds_1"));
   const std::size_t rounds_at = 15 + 4 + 10 + 4 + 6 + 4 + 4 + 16;
   EXPECT_EQ(load<std::uint32_t>(ByteSpan(binary).subspan(rounds_at)), 1u);
-  store(MutableByteSpan(binary).subspan(rounds_at), kMaxBcryptRounds + 1);
+  store_integer(MutableByteSpan(binary).subspan(rounds_at), kMaxBcryptRounds + 1);
   EXPECT_EQ(error_of(wrap(binary), &passphrase()), KeyError::kLimits);
-  store(MutableByteSpan(binary).subspan(rounds_at), std::uint32_t{0});
+  store_integer(MutableByteSpan(binary).subspan(rounds_at), std::uint32_t{0});
   EXPECT_EQ(error_of(wrap(binary), &passphrase()), KeyError::kMalformed);
 }
 
