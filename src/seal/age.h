@@ -14,10 +14,11 @@ namespace sealane::seal {
 using FileKey = Secret<struct FileKeyTag, 16>;
 
 inline constexpr std::size_t kAgeChunkSize = 64 * 1024;
+inline constexpr std::size_t kAgeNonceSize = 16;  // after the header, before the first chunk
 inline constexpr std::size_t kMaxAgeHeaderSize = 64 * 1024;  // before a header is trusted
 inline constexpr std::size_t kMaxAgeStanzas = 1024;
 inline constexpr unsigned kScryptWorkFactor = 18;     // log2 N that we write, as age does
-inline constexpr unsigned kMaxScryptWorkFactor = 22;  // log2 N that we are ready to compute
+inline constexpr unsigned kMaxScryptWorkFactor = 21;  // log2 N we are ready to compute: 2 GiB, 10 s
 
 struct AgeSealOptions {
   std::span<const identity::Recipient> recipients;  // at least one, or a passphrase; never both
@@ -25,13 +26,16 @@ struct AgeSealOptions {
   unsigned work_factor = kScryptWorkFactor;
 };
 // Chooses a file key, wraps it for all. `file_key_out`, if given, receives a copy (drill after
-// backup). REQUIRES: recipients xor passphrase.
+// backup). kBadRecipient, kHeaderTooLarge (about 650 recipients), kWorkFactorTooHigh.
+// REQUIRES: recipients xor passphrase.
 Result<std::unique_ptr<StreamSealer>, SealError> make_age_sealer(
-    const AgeSealOptions& options, RandomSource& random, std::unique_ptr<FileKey>* file_key_out = nullptr);
+    const AgeSealOptions& options, RandomSource& random,
+    std::unique_ptr<FileKey>* file_key_out = nullptr);
 
-// Reads "age-encryption.org/v1" … "--- MAC" and the 16-byte nonce. Feed bytes from the stream's start.
-// BytesNeeded{n}: offer at least n bytes; the size: how long header and nonce are.
-Result<std::variant<BytesNeeded, std::size_t>, SealError> age_header_size(ByteSpan start, bool at_end);
+// Reads "age-encryption.org/v1" … "--- MAC" and the 16-byte nonce. Feed bytes from the stream's
+// start. BytesNeeded{n}: offer at least n bytes, or say at_end; the size: of header and nonce.
+Result<std::variant<BytesNeeded, std::size_t>, SealError> age_header_size(ByteSpan start,
+                                                                          bool at_end);
 
 struct AgeOpenOptions {
   std::span<const identity::OpeningKey> keys;
