@@ -31,6 +31,7 @@ std::optional<std::uint64_t> parse_seq_directory(std::string_view text);
 // Lower-case hex SHA-256 of the key's wire form: the digits of its OpenSSH fingerprint in hex,
 // since base64 may hold a slash.
 std::string key_id(const crypto::Ed25519Public& key);
+bool is_fingerprint(std::string_view text);    // "SHA256:" and 43 base64 digits
 bool is_hex_digest(std::string_view text);     // 64 digits, lower case
 bool is_repository_id(std::string_view text);  // 32 digits, lower case
 
