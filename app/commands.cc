@@ -5,6 +5,8 @@ namespace sealane::app {
 std::vector<Command> all_commands() {
   return {
       version_command(),
+      generate_man_command(),
+      completion_command(),
   };
 }
 

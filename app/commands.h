@@ -5,5 +5,7 @@
 namespace sealane::app {
 
 Command version_command();
+Command generate_man_command();  // hidden, as the next
+Command completion_command();
 
 }  // namespace sealane::app
