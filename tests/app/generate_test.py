@@ -70,7 +70,8 @@ class Generated(unittest.TestCase):
             result = subprocess.run(
                 ["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z",
                  f"{self.directory.name}/{name}"],
-                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MANROFFSEQ": "", "MANWIDTH": "80"},
+                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MANROFFSEQ": "",
+                     "MANWIDTH": "80"},
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=60)
             self.assertEqual((result.returncode, result.stderr), (0, ""), name)
 
@@ -82,8 +83,8 @@ class Generated(unittest.TestCase):
         script = ('source /dev/stdin <<<"$1"; COMP_WORDS=("${@:2}"); COMP_CWORD=$(($# - 2)); '
                   '_sealane && printf "%s\\n" "${COMPREPLY[@]}"')
         result = subprocess.run(
-            ["bash", "--norc", "--noprofile", "-euc", script, "bash", run("completion", "bash").stdout,
-             *words], capture_output=True, text=True, timeout=60, cwd=cwd)
+            ["bash", "--norc", "--noprofile", "-euc", script, "bash",
+             run("completion", "bash").stdout, *words], capture_output=True, text=True, timeout=60, cwd=cwd)
         self.assertEqual((result.returncode, result.stderr), (0, ""), words)
         return [line for line in result.stdout.splitlines() if line]
 
