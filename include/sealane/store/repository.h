@@ -97,6 +97,8 @@ struct Seams {
 // (kInterrupted).
 using Progress = std::function<bool(std::uint64_t bytes)>;
 
+struct RepositoryPlace;  // src/store/place.h
+
 struct ForgetOptions {
   repo::RetentionRules rules;
   std::string plan;  // only chains of this plan; empty: all
@@ -215,6 +217,9 @@ class DirectoryRepository {
  private:
   DirectoryRepository(Seams seams, std::string path, std::string id)
       : seams_(seams), path_(std::move(path)), id_(std::move(id)) {}
+  static Result<DirectoryRepository, Error> init_with_id(Seams seams, const std::string& path,
+                                                         const std::string& id);
+  RepositoryPlace place() const;
   Seams seams_;
   std::string path_;
   std::string id_;
