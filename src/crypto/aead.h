@@ -1,7 +1,7 @@
 #pragma once
-// Authenticated encryption with associated data: AES-256-GCM (NIST SP 800-38D) and ChaCha20-Poly1305
-// (RFC 8439), 256-bit keys, 96-bit nonces, 128-bit tags. Sealed = ciphertext, then tag. The same
-// nonce must never be used twice under one key for different plaintexts.
+// Authenticated encryption with associated data: AES-256-GCM (NIST SP 800-38D) and
+// ChaCha20-Poly1305 (RFC 8439), 256-bit keys, 96-bit nonces, 128-bit tags. Sealed = ciphertext,
+// then tag. The same nonce must never be used twice under one key for different plaintexts.
 #include <cstdint>
 #include <memory>
 #include <string_view>
@@ -26,7 +26,8 @@ enum class AeadError : std::uint8_t { kNotAuthentic = 1 };
 // SEALANE_CPU=generic in the environment forces kOpenSsl.
 enum class AeadEngine : std::uint8_t { kAutomatic, kOpenSsl, kIpsecMb };
 bool aead_engine_available(AeadEngine engine);
-std::string_view aead_engine_name(AeadAlgorithm algorithm);  // "OpenSSL" or "ipsec-mb": what kAutomatic gives
+// What kAutomatic gives: "OpenSSL" or "ipsec-mb".
+std::string_view aead_engine_name(AeadAlgorithm algorithm);
 
 // One key, expanded. Not thread-safe: one per thread; clone() is cheap. All calls are
 // constant-time in key and plaintext. Lengths up to 2^31 - 64 bytes per call.
@@ -37,8 +38,9 @@ class Aead {
   // begin at plaintext's first byte (in place), else they must not overlap.
   virtual void seal(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan plaintext,
                     MutableByteSpan out) = 0;
-  // Writes sealed.size() - kAeadTagSize bytes; on failure `out` is zeroed. Too short: kNotAuthentic.
-  // REQUIRES: out.size() is sealed.size() - kAeadTagSize (0 when too short). In place as above.
+  // Writes sealed.size() - kAeadTagSize bytes; on failure `out` is zeroed. Too short:
+  // kNotAuthentic. REQUIRES: out.size() is sealed.size() - kAeadTagSize (0 when too short). In
+  // place as above.
   virtual Result<void, AeadError> open(const AeadNonce& nonce, ByteSpan associated_data,
                                        ByteSpan sealed, MutableByteSpan out) = 0;
   virtual std::unique_ptr<Aead> clone() const = 0;

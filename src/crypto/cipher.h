@@ -7,8 +7,8 @@
 
 namespace sealane::crypto {
 
-// ChaCha20 of RFC 8439 (32-bit block counter, 96-bit nonce). In place allowed. REQUIRES: equal sizes,
-// and the counter does not wrap.
+// ChaCha20 of RFC 8439 (32-bit block counter, 96-bit nonce). In place allowed. REQUIRES: equal
+// sizes, and the counter does not wrap.
 void chacha20_xor(std::span<const std::byte, 32> key, std::span<const std::byte, 12> nonce,
                   std::uint32_t counter, ByteSpan in, MutableByteSpan out);
 // HChaCha20 (draft-irtf-cfrg-xchacha-03, 2.2): the subkey of XChaCha20.

@@ -45,12 +45,12 @@ Sha256Digest hmac_sha256(ByteSpan key, ByteSpan data);
 Sha512Digest hmac_sha512(ByteSpan key, ByteSpan data);
 
 // BLAKE3 (the paper of 2020-01-09), whole: hash, keyed hash, key derivation, extendable output.
-// Incremental; not thread-safe.
+// Incremental; not thread-safe. SEALANE_CPU=generic in the environment keeps to code for every CPU.
 class Blake3 {
  public:
-  Blake3();                                                  // hash
-  explicit Blake3(std::span<const std::byte, 32> key);       // keyed hash
-  static Blake3 derive_key(std::string_view context);        // then update() with the key material
+  Blake3();                                             // hash
+  explicit Blake3(std::span<const std::byte, 32> key);  // keyed hash
+  static Blake3 derive_key(std::string_view context);   // then update() with the key material
   ~Blake3();
   Blake3(Blake3&&) noexcept;
   Blake3& operator=(Blake3&&) noexcept;
