@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <set>
 
 namespace sealane::app {
 namespace {
@@ -224,15 +225,12 @@ std::string program_page(const std::vector<const Command*>& commands) {
   }
   out += ".SH ENVIRONMENT\n";
   out += ".TP\n\\fBNO_COLOR\\fR\nNo colors on a terminal.\n";
-  std::vector<std::string> variables = {"SEALANE_JSON"};
+  std::set<std::string> variables = {"SEALANE_JSON"};
   for (const Command* command : commands) {
     for (const Option& option : command->options) {
-      if (!option.environment.empty()) variables.push_back(option.environment);
+      if (!option.environment.empty()) variables.insert(option.environment);
     }
   }
-  std::ranges::sort(variables);
-  const auto repeated = std::ranges::unique(variables);
-  variables.erase(repeated.begin(), repeated.end());
   for (const std::string& variable : variables) {
     out += ".TP\n\\fB" + roff(variable) + "\\fR\n";
     std::vector<std::string> flags;
