@@ -1,6 +1,7 @@
 // The table of drivers: which scheme of a URL, and which kind of fingerprint, belongs to whom.
 #include <unistd.h>
 
+#include "backup/file_tree.h"
 #include "backup/raw.h"
 #include "backup/source.h"
 #include "backup/sqlite.h"
@@ -42,7 +43,21 @@ SourceResult stdin_source(const std::string& url, DriverContext& context) {
   return open_raw_source(name, STDIN_FILENO, context);
 }
 
+SourceResult file_source(const std::string& url, DriverContext& context) {
+  SEALANE_TRY(const std::string path, local_path(url));
+  return open_file_source(path, context);
+}
+TargetResult file_target(const std::string& url, DriverContext& context) {
+  SEALANE_TRY(const std::string path, local_path(url));
+  return open_file_target(path, context);
+}
+ThrowAwayResult file_throw_away(const Properties&, const std::string& directory,
+                                DriverContext& context) {
+  return make_file_throw_away(directory, context);
+}
+
 constexpr Driver kDrivers[] = {
+    {"file", "file:/folder", "file", file_source, file_target, file_throw_away},
     {"sqlite", "sqlite:/path", "sqlite", sqlite_source, sqlite_target, sqlite_throw_away},
     {"stdin", "stdin:NAME", "stdin", stdin_source, nullptr, nullptr},
 };
