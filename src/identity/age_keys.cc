@@ -83,6 +83,7 @@ std::string format_recipient(const Recipient& recipient) {
 }
 
 std::string describe(const KeyFileError& error) {
+  if (error.error == KeyError::kNotAKey && error.line == 0) return "it holds no key";
   const std::string clause(describe(error.error));
   return error.line == 0 ? clause : "line " + std::to_string(error.line) + ": " + clause;
 }

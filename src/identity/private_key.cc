@@ -284,6 +284,12 @@ bool private_key_is_encrypted(std::string_view text) {
   return !cipher.empty() && cipher != kNone;
 }
 
+Result<crypto::Ed25519Public, KeyError> private_key_public_part(std::string_view text) {
+  SEALANE_TRY(const auto file, decode_armor(text));
+  SEALANE_TRY(const Envelope envelope, decode_envelope(file.expose()));
+  return decode_public_key_blob(envelope.public_blob);
+}
+
 Result<SigningKey, KeyError> parse_private_key(std::string_view text, const SecretBytes* passphrase,
                                                std::uint32_t max_rounds) {
   SEALANE_TRY(const auto file, decode_armor(text));

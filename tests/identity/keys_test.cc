@@ -103,6 +103,7 @@ TEST(PrivateKey, ReadsGoldenFilesAndTheirFingerprints) {
     const auto key = parse_private_key(text, &passphrase());
     ASSERT_TRUE(key.has_value()) << name << ": " << describe(key.error());
     EXPECT_EQ(fingerprint(key.value().public_key()), expected) << name;
+    EXPECT_EQ(private_key_public_part(text).value(), key.value().public_key()) << name;
     ++count;
   }
   EXPECT_EQ(count, 5);
@@ -133,6 +134,8 @@ TEST(PrivateKey, SaysWhyItRefuses) {
   EXPECT_EQ(error_of(""), KeyError::kNotAKey);
   EXPECT_EQ(error_of(std::string(limits::kKeyFileSize + 1, ' ')), KeyError::kLimits);
   EXPECT_EQ(private_key_cipher("hello"), "");
+  EXPECT_EQ(private_key_public_part("hello").error(), KeyError::kNotAKey);
+  EXPECT_EQ(private_key_public_part(identity_data("rsa")).error(), KeyError::kUnsupportedType);
 }
 
 TEST(PrivateKey, ReadsWhatItWrites) {
@@ -278,7 +281,7 @@ TEST(RecipientFile, SkipsCommentsAndNamesTheLineOfAnError) {
   EXPECT_EQ(describe(wrong.error()), "line 4: it is damaged");
   EXPECT_EQ(parse_recipients(age + "ssh-rsa AAAA").error().error, KeyError::kUnsupportedType);
   EXPECT_EQ(parse_recipients("# nobody\n").error().line, 0u);
-  EXPECT_EQ(describe(parse_recipients("").error()), "it is no key of a format known here");
+  EXPECT_EQ(describe(parse_recipients("").error()), "it holds no key");
 }
 
 TEST(RecipientFile, HasLimits) {

@@ -74,6 +74,9 @@ SecretBytes format_private_key(const SigningKey& key, RandomSource& random,
 // it. Untrusted: see printable(). Empty when `text` is no such file.
 std::string private_key_cipher(std::string_view text);
 bool private_key_is_encrypted(std::string_view text);
+// The public key that stands in the clear in a private key file: no passphrase is needed, and
+// nothing proves yet that the private half belongs to it.
+Result<crypto::Ed25519Public, KeyError> private_key_public_part(std::string_view text);
 // White space around the key is allowed, lines may end in CRLF and have any width. A passphrase
 // that is not needed is ignored. kLimits above `max_rounds`, so nobody's file can keep us busy for
 // long.
