@@ -112,6 +112,10 @@ int run_command_line(int argc, char** argv, std::vector<Command>& commands, Cont
     return exit_code(ErrorKind::kUsage);
   }
   auto result = chosen->run(context);
+  if (result.has_value() && context.console.result_lost()) {
+    result = Error{.kind = ErrorKind::kFailed,
+                   .message = "the result could not be written to standard output"};
+  }
   if (result.has_value()) return result.value();
   context.console.error(result.error());
   return exit_code(result.error().kind);

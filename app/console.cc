@@ -15,9 +15,9 @@ using std::chrono::steady_clock;
 std::atomic<bool> progress_wanted{false};
 static_assert(std::atomic<bool>::is_always_lock_free);
 
-void write_all(std::FILE* stream, std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stream);
-  std::fflush(stream);
+bool write_all(std::FILE* stream, std::string_view text) {
+  return std::fwrite(text.data(), 1, text.size(), stream) == text.size() &&
+         std::fflush(stream) == 0;
 }
 
 std::size_t display_width(std::string_view text) {
@@ -44,11 +44,15 @@ void Console::clear_locked() {
   line_shown_ = false;
 }
 
+void Console::write_result_locked(std::string_view text) {
+  if (!write_all(data_on_stdout ? stderr : stdout, text)) result_lost_ = true;
+}
+
 void Console::print(std::string_view text) {
   if (json) return;
   const std::lock_guard lock(mutex_);
   clear_locked();
-  write_all(data_on_stdout ? stderr : stdout, text);
+  write_result_locked(text);
 }
 
 void Console::note(std::string_view text) {
@@ -85,7 +89,7 @@ void Console::emit(std::string_view message_type, nlohmann::json message) {
   const std::string line =
       message.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   const std::lock_guard lock(mutex_);
-  write_all(data_on_stdout ? stderr : stdout, line);
+  write_result_locked(line);
 }
 
 void Console::show_progress_line(std::string_view line) {

@@ -30,6 +30,8 @@ class Console {
 
   Console();
   bool stderr_is_terminal() const { return terminal_; }
+  // Result text or messages could not be written: a disk is full, or the reader went away.
+  bool result_lost() const { return result_lost_; }
   bool color() const { return color_; }  // a terminal, and NO_COLOR not set
 
   // Result text of a command, on stdout; nothing with --json.
@@ -49,7 +51,9 @@ class Console {
 
  private:
   void clear_locked();
+  void write_result_locked(std::string_view text);
   std::mutex mutex_;
+  std::atomic<bool> result_lost_ = false;
   bool terminal_ = false;
   bool color_ = false;
   bool line_shown_ = false;
