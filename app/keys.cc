@@ -19,10 +19,18 @@ ErrorKind kind_of(KeyError error) {
   return error == KeyError::kWrongPassphrase ? ErrorKind::kWrongKey : ErrorKind::kUsage;
 }
 
-Error key_error(const std::string& path, KeyError error, std::size_t line = 0) {
-  std::string where = printable(path);
-  if (line > 0) where += ", line " + std::to_string(line);
-  return {.kind = kind_of(error), .message = where + ": " + std::string(identity::describe(error))};
+Error key_error(const std::string& path, KeyError error) {
+  return {.kind = kind_of(error),
+          .message = printable(path) + ": " + std::string(identity::describe(error))};
+}
+// `text`: of the file, for the name of a cipher that is not read.
+Error key_error(const std::string& path, const identity::KeyFileError& error,
+                std::string_view text = {}) {
+  std::string message = printable(path) + ": " + identity::describe(error);
+  if (error.error == KeyError::kUnsupportedCipher) {
+    message += " (it has " + printable(identity::private_key_cipher(text)) + ")";
+  }
+  return {.kind = kind_of(error.error), .message = std::move(message)};
 }
 
 Result<SecretBytes, Error> passphrase_for(Context& context, const std::string& path,
@@ -79,7 +87,7 @@ Result<identity::SigningKey, Error> load_signing_key(Context& context, const std
     SEALANE_TRY(const auto passphrase, passphrase_for(context, path, passphrase_file));
     key = identity::parse_private_key(text.expose_text(), &passphrase);
   }
-  if (!key.has_value()) return key_error(path, key.error());
+  if (!key.has_value()) return key_error(path, {key.error(), 0}, text.expose_text());
   return std::move(key).value();
 }
 
@@ -93,7 +101,7 @@ Result<std::vector<identity::OpeningKey>, Error> load_opening_keys(
       SEALANE_TRY(const auto passphrase, passphrase_for(context, path, passphrase_file));
       found = identity::parse_identities(text.expose_text(), &passphrase);
     }
-    if (!found.has_value()) return key_error(path, found.error().error, found.error().line);
+    if (!found.has_value()) return key_error(path, found.error(), text.expose_text());
     for (identity::OpeningKey& key : found.value()) keys.push_back(std::move(key));
   }
   return keys;
@@ -111,8 +119,7 @@ Result<std::vector<identity::Recipient>, Error> load_recipients(
   for (const std::string& path : recipient_files) {
     SEALANE_TRY(const auto text, read_text(context, path, limits::kRecipientFileSize));
     const auto found = identity::parse_recipients(text);
-    if (!found.has_value()) return key_error(path, found.error().error, found.error().line);
-    if (found.value().empty()) return usage(printable(path) + " names no recipient");
+    if (!found.has_value()) return key_error(path, found.error());
     all.insert(all.end(), found.value().begin(), found.value().end());
   }
   if (all.empty()) {
