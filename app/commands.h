@@ -4,6 +4,8 @@
 
 namespace sealane::app {
 
+Command keygen_command();
+Command id_command();
 Command version_command();
 Command generate_man_command();  // hidden, as the next
 Command completion_command();
