@@ -1,0 +1,202 @@
+#include "backup/pg_archive.h"
+
+#include <charconv>
+
+#include "base/byte_reader.h"
+
+namespace sealane::backup {
+namespace {
+
+constexpr std::uint8_t kOldestMinor = 12;  // PostgreSQL 9.0
+constexpr std::uint8_t kNewestMinor = 16;  // PostgreSQL 17
+constexpr std::uint8_t kCustomFormat = 1;
+
+// Integers: a sign byte, then `integer_size` bytes, little-endian. Strings: such a length
+// (negative: none) and the bytes. Each read remembers when it ran out of input or met nonsense.
+class Fields {
+ public:
+  Fields(ByteSpan input, std::uint8_t integer_size) : in_(input), integer_size_(integer_size) {}
+
+  std::uint8_t byte() {
+    const auto value = in_.u8();
+    if (!value) short_ = true;
+    return value.value_or(0);
+  }
+  std::int64_t integer() {
+    const std::uint8_t sign = byte();
+    const auto raw = in_.bytes(integer_size_);
+    if (!raw) {
+      short_ = true;
+      return 0;
+    }
+    std::uint64_t value = 0;
+    for (std::size_t i = 0; i < raw->size(); ++i) {
+      value |= std::to_integer<std::uint64_t>((*raw)[i]) << (8 * i);
+    }
+    if (value > INT32_MAX) malformed_ = true;
+    const auto magnitude = static_cast<std::int64_t>(value & INT32_MAX);
+    return sign != 0 ? -magnitude : magnitude;
+  }
+  std::optional<std::string_view> text() {
+    const std::int64_t size = integer();
+    if (size < 0 || bad()) return std::nullopt;
+    const auto raw = in_.bytes(static_cast<std::size_t>(size));
+    if (!raw) {
+      short_ = true;
+      return std::nullopt;
+    }
+    return as_text(*raw);
+  }
+  void skip(std::size_t count) {
+    if (!in_.bytes(count)) short_ = true;
+  }
+  bool bad() const { return short_ || malformed_; }
+  bool malformed() const { return malformed_; }
+  std::size_t remaining() const { return in_.remaining(); }
+
+ private:
+  ByteReader in_;
+  std::uint8_t integer_size_;
+  bool short_ = false;
+  bool malformed_ = false;
+};
+
+// "SELECT pg_catalog.setval('public.orders_id_seq', 42, true);\n". The name may hold anything, so
+// it is read from the end.
+std::optional<ArchiveReader::SequenceValue> parse_setval(std::string_view statement) {
+  ArchiveReader::SequenceValue value;
+  while (statement.ends_with('\n')) statement.remove_suffix(1);
+  if (statement.ends_with(", true);")) {
+    value.is_called = true;
+    statement.remove_suffix(8);
+  } else if (statement.ends_with(", false);")) {
+    statement.remove_suffix(9);
+  } else {
+    return std::nullopt;
+  }
+  const auto space = statement.rfind(' ');
+  if (space == std::string_view::npos) return std::nullopt;
+  std::string_view number = statement.substr(space + 1);
+  if (number.starts_with('\'') && number.ends_with('\'') && number.size() >= 2) {
+    number = number.substr(1, number.size() - 2);
+  }
+  const char* end = number.data() + number.size();
+  const auto [stop, code] = std::from_chars(number.data(), end, value.last_value);
+  if (code != std::errc{} || stop != end) return std::nullopt;
+  return value;
+}
+
+}  // namespace
+
+Result<void, ArchiveError> ArchiveReader::feed(ByteSpan data) {
+  if (state_ == State::kFailed) return ArchiveError::kMalformed;
+  if (complete()) return success();
+  // What is understood is dropped now and then, not at every small entry.
+  if (offset_ > 0) {
+    pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(offset_));
+    offset_ = 0;
+  }
+  pending_.insert(pending_.end(), data.begin(), data.end());
+  while (!complete()) {
+    auto stepped = step();
+    if (!stepped.has_value()) {
+      state_ = State::kFailed;
+      pending_ = Bytes();
+      return stepped.error();
+    }
+    if (!stepped.value()) {
+      if (pending_.size() - offset_ > kMaxEntrySize) {
+        state_ = State::kFailed;
+        pending_ = Bytes();
+        return ArchiveError::kLimits;
+      }
+      return success();
+    }
+  }
+  pending_ = Bytes();
+  offset_ = 0;
+  return success();
+}
+
+Result<bool, ArchiveError> ArchiveReader::step() {
+  if (state_ == State::kHeader) return read_header();
+  if (entries_left_ == 0) {
+    state_ = State::kDone;
+    return true;
+  }
+  return read_entry();
+}
+
+Result<bool, ArchiveError> ArchiveReader::read_header() {
+  constexpr std::string_view kMagic = "PGDMP";
+  const ByteSpan rest = ByteSpan(pending_).subspan(offset_);
+  const std::size_t known = std::min(rest.size(), kMagic.size());
+  if (as_text(rest.first(known)) != kMagic.substr(0, known)) return ArchiveError::kNotAnArchive;
+  if (rest.size() < kMagic.size() + 6) return false;
+  Fields head(rest.subspan(kMagic.size()), 4);
+  const std::uint8_t major = head.byte();
+  minor_ = head.byte();
+  head.skip(1);  // revision
+  integer_size_ = head.byte();
+  offset_size_ = head.byte();
+  if (head.byte() != kCustomFormat) return ArchiveError::kNotAnArchive;
+  if (major != 1 || minor_ < kOldestMinor || minor_ > kNewestMinor) {
+    state_ = State::kUnknownVersion;
+    return true;
+  }
+  if (integer_size_ < 2 || integer_size_ > 8 || offset_size_ < 1 || offset_size_ > 8) {
+    return ArchiveError::kMalformed;
+  }
+  Fields in(rest.subspan(kMagic.size() + 6), integer_size_);
+  if (minor_ >= 15) {
+    in.skip(1);  // compression algorithm
+  } else {
+    in.integer();  // compression level
+  }
+  for (int i = 0; i < 7 && !in.bad(); ++i) in.integer();  // time
+  for (int i = 0; i < 3 && !in.bad(); ++i) in.text();     // database, server, pg_dump
+  if (in.malformed()) return ArchiveError::kMalformed;
+  const std::int64_t count = in.bad() ? 0 : in.integer();
+  if (in.malformed() || count < 0) return ArchiveError::kMalformed;
+  if (in.bad()) return false;
+  if (static_cast<std::uint64_t>(count) > kMaxEntries) return ArchiveError::kLimits;
+  entries_left_ = static_cast<std::uint64_t>(count);
+  offset_ = pending_.size() - in.remaining();
+  state_ = State::kEntries;
+  return true;
+}
+
+Result<bool, ArchiveError> ArchiveReader::read_entry() {
+  Fields in(ByteSpan(pending_).subspan(offset_), integer_size_);
+  in.integer();  // dump id
+  in.integer();  // has data
+  in.text();     // table's oid
+  in.text();     // oid
+  const auto tag = in.text();
+  const auto description = in.text();
+  in.integer();  // section
+  const auto definition = in.text();
+  in.text();  // drop statement
+  in.text();  // copy statement
+  const auto name_space = in.text();
+  in.text();                       // table space
+  if (minor_ >= 14) in.text();     // access method
+  if (minor_ >= 16) in.integer();  // kind of relation
+  in.text();                       // owner
+  in.text();                       // "with oids"
+  while (!in.bad() && in.text()) {
+  }                           // dependencies, ended by none
+  in.skip(1 + offset_size_);  // where its data is
+  if (in.malformed()) return ArchiveError::kMalformed;
+  if (in.bad()) return false;
+  if (description == "SEQUENCE SET" && tag && definition) {
+    const auto value = parse_setval(*definition);
+    if (!value) return ArchiveError::kMalformed;
+    sequences_[{std::string(name_space.value_or("")), std::string(*tag)}] = *value;
+  }
+  --entries_left_;
+  offset_ = pending_.size() - in.remaining();
+  return true;
+}
+
+}  // namespace sealane::backup

@@ -1,0 +1,411 @@
+#include "backup/postgresql.h"
+
+#include <charconv>
+#include <set>
+
+#include "backup/pg_client.h"
+#include "backup/pg_globals.h"
+#include "backup/pg_target.h"
+
+namespace sealane::backup {
+namespace {
+
+constexpr std::size_t kMaxGlobalsSize =
+    64 * 1024 * 1024;             // a hundred thousand roles; held in memory
+constexpr int kLockAttempts = 5;  // tables may be dropped between the list and the lock
+
+Error failed(std::string message) { return {ErrorKind::kFailed, std::move(message)}; }
+
+std::string first_line(std::string text) {
+  text.resize(std::min(text.find('\n'), text.size()));
+  return printable(text);
+}
+
+Result<std::string, Error> tool_version(const PgConnection& connection, const std::string& tool,
+                                        flow::Cancellation& cancel) {
+  ToolCommand command = connection.command(tool);
+  command.arguments = {"--version"};
+  SEALANE_TRY(auto text, run_tool(std::move(command), &cancel));
+  return first_line(std::move(text));
+}
+
+// The archive as pg_dump writes it, followed by the reader of its table of contents.
+class ArchiveSource final : public DumpStream {
+ public:
+  ArchiveSource(std::unique_ptr<Tool> tool, std::shared_ptr<ArchiveReader> archive)
+      : tool_(std::move(tool)), archive_(std::move(archive)) {}
+
+  Result<std::size_t, Error> read(MutableByteSpan out) override {
+    SEALANE_TRY(const std::size_t got, tool_->read(out));
+    if (got == 0) {
+      if (!archive_->complete()) return failed("pg_dump ended well but wrote no complete archive");
+      return got;
+    }
+    if (auto understood = archive_->feed(out.first(got)); !understood.has_value()) {
+      return failed(understood.error() == ArchiveError::kNotAnArchive
+                        ? "pg_dump wrote something that is not an archive"
+                        : "pg_dump wrote an archive whose table of contents cannot be read");
+    }
+    return got;
+  }
+
+ private:
+  std::unique_ptr<Tool> tool_;
+  std::shared_ptr<ArchiveReader> archive_;
+};
+
+class PgSnapshot final : public SourceSnapshot {
+ public:
+  PgSnapshot(PgConnection connection, DriverContext& context)
+      : connection_(std::move(connection)), context_(context) {}
+
+  Result<void, Error> open() {
+    // Before anything is asked of the server: all tools are there.
+    SEALANE_TRY(const auto dump_version, tool_version(connection_, "pg_dump", context_.cancel));
+    SEALANE_TRY(const auto dumpall_version,
+                tool_version(connection_, "pg_dumpall", context_.cancel));
+    properties_["tool"] = dump_version;
+    for (int attempt = 1;; ++attempt) {
+      SEALANE_TRY(session_, PgSession::open(connection_, context_.cancel));
+      if (attempt == 1) {
+        SEALANE_TRY(read_properties());
+        SEALANE_TRY(check_version(dump_version));
+        SEALANE_TRY(check_version(dumpall_version));
+      }
+      auto taken = take_snapshot();
+      if (taken.has_value()) return taken;
+      if (attempt == kLockAttempts || taken.error().kind == ErrorKind::kInterrupted ||
+          taken.error().message.find("does not exist") == std::string::npos) {
+        return taken;
+      }
+    }
+  }
+
+  const std::vector<StreamDescription>& streams() const override { return streams_; }
+
+  Result<std::unique_ptr<DumpStream>, Error> open_stream(std::size_t index) override {
+    if (index >= streams_.size()) return failed("there is no such stream");
+    const bool globals = streams_[index].name == "globals";
+    ToolCommand command = connection_.command(globals ? "pg_dumpall" : "pg_dump");
+    command.pipe_output = true;
+    if (globals) {
+      command.arguments = {"--globals-only", "--no-tablespaces", "--no-password", "--encoding=UTF8",
+                           "--database=" + connection_.database_argument()};
+      if (!with_passwords_) command.arguments.emplace_back("--no-role-passwords");
+      SEALANE_TRY(auto tool, Tool::start(command, &context_.cancel));
+      return std::unique_ptr<DumpStream>(std::move(tool));
+    }
+    command.arguments = {"--format=custom", "--compress=0", "--no-password",
+                         "--snapshot=" + snapshot_};
+    archive_ = std::make_shared<ArchiveReader>();
+    SEALANE_TRY(auto tool, Tool::start(command, &context_.cancel));
+    return std::unique_ptr<DumpStream>(std::make_unique<ArchiveSource>(std::move(tool), archive_));
+  }
+
+  Result<std::optional<Fingerprint>, Error> fingerprint() override {
+    SEALANE_TRY(auto found, pg_fingerprint(*session_, archive_.get()));
+    return std::optional(std::move(found));
+  }
+
+  std::optional<std::uint64_t> estimated_size() const override { return size_; }
+  std::map<std::string, std::string> properties() const override { return properties_; }
+
+ private:
+  Result<void, Error> read_properties() {
+    const auto read = [&](const std::string& name,
+                          const std::string& query) -> Result<void, Error> {
+      SEALANE_TRY(auto answer, session_->value(query));
+      properties_[name] = std::move(answer);
+      return success();
+    };
+    SEALANE_TRY(read("server", "SELECT pg_catalog.current_setting('server_version')"));
+    SEALANE_TRY(
+        read("server_version_num", "SELECT pg_catalog.current_setting('server_version_num')"));
+    SEALANE_TRY(read("encoding", "SELECT pg_catalog.current_setting('server_encoding')"));
+    SEALANE_TRY(read("locale",
+                     "SELECT datcollate FROM pg_catalog.pg_database "
+                     "WHERE datname = pg_catalog.current_database()"));
+    SEALANE_TRY(read("database", "SELECT pg_catalog.current_database()"));
+    SEALANE_TRY(
+        read("database_size", "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())"));
+    SEALANE_TRY(read("superuser", "SELECT rolname FROM pg_catalog.pg_roles WHERE oid = 10"));
+    SEALANE_TRY(read("extensions",
+                     "SELECT COALESCE(pg_catalog.string_agg(extname || ' ' || extversion, ', ' "
+                     "ORDER BY extname COLLATE \"C\"), '') FROM pg_catalog.pg_extension"));
+    SEALANE_TRY(const auto may_read,
+                session_->value("SELECT pg_catalog.has_table_privilege('pg_catalog.pg_authid', "
+                                "'SELECT')"));
+    with_passwords_ = may_read == "t";
+    properties_["role_passwords"] =
+        with_passwords_ ? "included" : "left out: this user may not read pg_authid";
+    connection_.use_database(properties_["database"]);
+    const std::string& size = properties_["database_size"];
+    std::uint64_t bytes = 0;
+    if (std::from_chars(size.data(), size.data() + size.size(), bytes).ec == std::errc{}) {
+      size_ = bytes;
+    }
+    return success();
+  }
+
+  Result<void, Error> check_version(const std::string& tool_line) {
+    int number = 0;
+    const std::string& text = properties_["server_version_num"];
+    if (std::from_chars(text.data(), text.data() + text.size(), number).ec != std::errc{}) {
+      return failed("the server's version cannot be read");
+    }
+    const int server = pg_version_of_server(number);
+    const auto tool = pg_version_of_tool(tool_line);
+    if (!tool) return failed("\"" + tool_line + "\" is not what PostgreSQL's pg_dump says");
+    if (*tool < server) {
+      return failed("\"" + tool_line + "\" is older than the server (" + properties_["server"] +
+                    "): install the Debian package postgresql-client-" + pg_version_text(server));
+    }
+    return success();
+  }
+
+  // The locks come before the moment: TRUNCATE and rewriting ALTERs do not care about snapshots,
+  // and after the dump's own locks are gone the fingerprint still reads. LOCK takes no snapshot
+  // itself.
+  Result<void, Error> take_snapshot() {
+    SEALANE_TRY(const auto before, pg_relations(*session_));
+    SEALANE_TRY(session_->execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"));
+    std::set<std::string> locked;
+    SEALANE_TRY(lock(before, locked));
+    SEALANE_TRY(snapshot_, session_->value("SELECT pg_catalog.pg_export_snapshot()"));
+    SEALANE_TRY(const auto after, pg_relations(*session_));
+    return lock(after, locked);
+  }
+  Result<void, Error> lock(const std::vector<PgRelation>& relations,
+                           std::set<std::string>& locked) {
+    std::string names;
+    for (const auto& relation : relations) {
+      if (relation.kind != 'r' && relation.kind != 'p') continue;
+      if (!locked.insert(relation.quoted).second) continue;
+      names += (names.empty() ? "ONLY " : ", ONLY ") + relation.quoted;
+    }
+    if (names.empty()) return success();
+    return session_->execute("LOCK TABLE " + names + " IN ACCESS SHARE MODE");
+  }
+
+  PgConnection connection_;
+  DriverContext& context_;
+  // Roles first: the database's objects belong to them.
+  std::vector<StreamDescription> streams_ = {
+      {"globals", "sql", "psql -d postgres"},
+      {"database", "pg_dump-custom", "pg_restore -d DATABASE"}};
+  std::unique_ptr<PgSession> session_;
+  std::string snapshot_;
+  std::shared_ptr<ArchiveReader> archive_;
+  std::map<std::string, std::string> properties_;
+  std::optional<std::uint64_t> size_;
+  bool with_passwords_ = false;
+};
+
+class PgTarget final : public Target {
+ public:
+  PgTarget(PgConnection connection, PgStatistics statistics, DriverContext& context)
+      : connection_(std::move(connection)), statistics_(statistics), context_(context) {}
+
+  Result<bool, Error> is_empty() override {
+    SEALANE_TRY(auto session, PgSession::open(connection_, context_.cancel));
+    SEALANE_TRY(const auto relations, pg_relations(*session));
+    if (!relations.empty()) return false;
+    SEALANE_TRY(const auto others, session->value(R"(
+      WITH s AS (SELECT oid, nspname FROM pg_catalog.pg_namespace n
+                 WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'),
+           e AS (SELECT classid, objid FROM pg_catalog.pg_depend WHERE deptype = 'e')
+      SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata)
+           + (SELECT pg_catalog.count(*) FROM s
+                WHERE nspname <> 'public' AND NOT EXISTS (SELECT FROM e WHERE e.objid = s.oid
+                  AND e.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass))
+           + (SELECT pg_catalog.count(*) FROM pg_catalog.pg_proc f
+                WHERE f.pronamespace IN (SELECT oid FROM s) AND NOT EXISTS (SELECT FROM e
+                  WHERE e.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND e.objid = f.oid))
+           + (SELECT pg_catalog.count(*) FROM pg_catalog.pg_type t
+                WHERE t.typnamespace IN (SELECT oid FROM s) AND NOT EXISTS (SELECT FROM e
+                  WHERE e.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND e.objid = t.oid)
+                  AND t.typrelid = 0 AND t.typelem = 0))"));
+    return others == "0";
+  }
+
+  // In one transaction. Roles and other databases stay.
+  Result<void, Error> clear() override {
+    SEALANE_TRY(auto session, PgSession::open(connection_, context_.cancel));
+    SEALANE_TRY(session->execute("BEGIN"));
+    SEALANE_TRY(session->execute(R"(
+      DO $sealane$
+      DECLARE name text; object oid;
+      BEGIN
+        FOR name IN SELECT pubname FROM pg_catalog.pg_publication LOOP
+          EXECUTE pg_catalog.format('DROP PUBLICATION %I', name);
+        END LOOP;
+        FOR name IN SELECT evtname FROM pg_catalog.pg_event_trigger LOOP
+          EXECUTE pg_catalog.format('DROP EVENT TRIGGER %I', name);
+        END LOOP;
+        FOR name IN SELECT extname FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql' LOOP
+          EXECUTE pg_catalog.format('DROP EXTENSION IF EXISTS %I CASCADE', name);
+        END LOOP;
+        FOR name IN SELECT fdwname FROM pg_catalog.pg_foreign_data_wrapper LOOP
+          EXECUTE pg_catalog.format('DROP FOREIGN DATA WRAPPER %I CASCADE', name);
+        END LOOP;
+        FOR name IN SELECT nspname FROM pg_catalog.pg_namespace
+                    WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' LOOP
+          EXECUTE pg_catalog.format('DROP SCHEMA %I CASCADE', name);
+        END LOOP;
+        FOR object IN SELECT oid FROM pg_catalog.pg_largeobject_metadata LOOP
+          PERFORM pg_catalog.lo_unlink(object);
+        END LOOP;
+        -- As CREATE DATABASE leaves it.
+        CREATE SCHEMA public;
+        COMMENT ON SCHEMA public IS 'standard public schema';
+        IF pg_catalog.current_setting('server_version_num')::integer >= 150000 THEN
+          GRANT USAGE ON SCHEMA public TO PUBLIC;
+          IF pg_catalog.pg_has_role('pg_database_owner', 'MEMBER') OR (SELECT rolsuper
+              FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN
+            ALTER SCHEMA public OWNER TO pg_database_owner;
+          END IF;
+        ELSE
+          GRANT ALL ON SCHEMA public TO PUBLIC;
+        END IF;
+      END $sealane$)"));
+    return session->execute("COMMIT");
+  }
+
+  Result<std::unique_ptr<Stream>, Error> open_stream(const StreamDescription& stream) override {
+    if (stream.format == "sql") {
+      return std::unique_ptr<Stream>(std::make_unique<GlobalsSink>(connection_, context_.cancel));
+    }
+    if (stream.format != "pg_dump-custom") {
+      return Error{ErrorKind::kUsage, "the snapshot's stream " + printable(stream.name) + " (" +
+                                          printable(stream.format) +
+                                          ") cannot be restored into PostgreSQL"};
+    }
+    ToolCommand command = connection_.command("pg_restore");
+    command.arguments = {"--exit-on-error", "--no-tablespaces", "--no-password",
+                         "--dbname=" + connection_.database_argument()};
+    command.pipe_input = true;
+    SEALANE_TRY(auto tool, Tool::start(command, &context_.cancel));
+    return std::unique_ptr<Stream>(std::make_unique<RestoreSink>(std::move(tool)));
+  }
+
+  Result<void, Error> finish() override {
+    if (statistics_ == PgStatistics::kLeave) return success();
+    SEALANE_TRY(auto session, PgSession::open(connection_, context_.cancel));
+    // Nothing is lost without them; warnings about tables of others are no failure.
+    return session->execute("ANALYZE");
+  }
+
+  Result<std::optional<Fingerprint>, Error> fingerprint() override {
+    SEALANE_TRY(auto session, PgSession::open(connection_, context_.cancel));
+    SEALANE_TRY(session->execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"));
+    SEALANE_TRY(auto found, pg_fingerprint(*session, nullptr));
+    return std::optional(std::move(found));
+  }
+
+ private:
+  // Roles: held until complete, then only what is missing is run, in one transaction.
+  class GlobalsSink final : public Stream {
+   public:
+    GlobalsSink(const PgConnection& connection, flow::Cancellation& cancel)
+        : connection_(connection), cancel_(cancel) {}
+
+    Result<void, Error> write(ByteSpan data) override {
+      if (data.size() > kMaxGlobalsSize - script_.size()) {
+        return failed("the list of roles is larger than 64 MiB");
+      }
+      script_ += as_text(data);
+      return success();
+    }
+    Result<void, Error> finish() override {
+      SEALANE_TRY(auto session, PgSession::open(connection_, cancel_));
+      SEALANE_TRY(const auto roles, names(*session, "rolname", "pg_catalog.pg_roles"));
+      SEALANE_TRY(const auto databases, names(*session, "datname", "pg_catalog.pg_database"));
+      session.reset();
+      const auto globals = select_globals(script_, roles, databases);
+      if (!globals.has_value()) {
+        return failed(
+            "the list of roles holds something that is not about roles; nothing of it was run");
+      }
+      if (globals.value().missing.empty() && globals.value().script.empty()) return success();
+      ToolCommand command = connection_.command("psql");
+      command.arguments = {"--no-psqlrc",
+                           "--quiet",
+                           "--no-password",
+                           "--no-readline",
+                           "--set=ON_ERROR_STOP=1",
+                           "--single-transaction",
+                           "--file=-"};
+      command.pipe_input = true;
+      SEALANE_TRY(auto tool, Tool::start(command, &cancel_));
+      SEALANE_TRY(tool->write(as_bytes(globals.value().script)));
+      auto done = tool->finish();
+      if (!done.has_value() && done.error().kind == ErrorKind::kFailed) {
+        return failed("the roles of the backup cannot be created: " + done.error().message);
+      }
+      return done;
+    }
+
+   private:
+    static Result<std::set<std::string>, Error> names(PgSession& session, const std::string& column,
+                                                      const std::string& table) {
+      // In hex: a name may hold a line feed.
+      SEALANE_TRY(const auto lines,
+                  session.lines("SELECT pg_catalog.encode(pg_catalog.convert_to(" + column +
+                                "::text, 'UTF8'), 'hex') FROM " + table));
+      std::set<std::string> result;
+      for (const auto& line : lines) {
+        const auto name = from_hex(line);
+        if (!name) return failed("psql listed names in a form that cannot be read");
+        result.insert(to_text(*name));
+      }
+      return result;
+    }
+    PgConnection connection_;
+    flow::Cancellation& cancel_;
+    std::string script_;
+  };
+
+  class RestoreSink final : public Stream {
+   public:
+    explicit RestoreSink(std::unique_ptr<Tool> tool) : tool_(std::move(tool)) {}
+    Result<void, Error> write(ByteSpan data) override { return tool_->write(data); }
+    Result<void, Error> finish() override { return tool_->finish(); }
+
+   private:
+    std::unique_ptr<Tool> tool_;
+  };
+
+  PgConnection connection_;
+  PgStatistics statistics_;
+  DriverContext& context_;
+};
+
+}  // namespace
+
+std::unique_ptr<Target> make_pg_target(PgConnection connection, PgStatistics statistics,
+                                       DriverContext& context) {
+  return std::make_unique<PgTarget>(std::move(connection), statistics, context);
+}
+
+Result<std::unique_ptr<SourceSnapshot>, Error> open_postgresql_source(const std::string& url,
+                                                                      DriverContext& context) {
+  SEALANE_TRY(auto connection, PgConnection::from_url(url));
+  auto snapshot = std::make_unique<PgSnapshot>(std::move(connection), context);
+  SEALANE_TRY(snapshot->open());
+  return std::unique_ptr<SourceSnapshot>(std::move(snapshot));
+}
+
+Result<std::unique_ptr<Target>, Error> open_postgresql_target(const std::string& url,
+                                                              DriverContext& context) {
+  SEALANE_TRY(auto connection, PgConnection::from_url(url));
+  for (const char* tool : {"psql", "pg_restore"}) {
+    const ToolCommand command = connection.command(tool);
+    if (!find_program(command.program)) return missing_tool(command.program, command.package);
+  }
+  SEALANE_TRY(auto session, PgSession::open(connection, context.cancel));
+  SEALANE_TRY(const auto database, session->value("SELECT pg_catalog.current_database()"));
+  connection.use_database(database);
+  return make_pg_target(std::move(connection), PgStatistics::kCollect, context);
+}
+
+}  // namespace sealane::backup

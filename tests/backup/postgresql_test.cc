@@ -1,0 +1,739 @@
+// Goal: what a PostgreSQL dump holds comes back, is proven equal by the fingerprint of its own
+// moment, and nothing that went wrong ends well. Method: real servers, started privately by our own
+// throw-away code; fake tools in PATH where a real one cannot be made to misbehave.
+#include "backup/postgresql.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <sstream>
+#include <thread>
+
+#include "backup/pg_archive.h"
+#include "backup/pg_client.h"
+#include "backup/pg_globals.h"
+#include "backup/process.h"
+#include "backup/source.h"
+#include "sealane/store/system.h"
+
+namespace sealane::backup {
+namespace {
+
+const std::vector<std::string> kTools = {"psql", "pg_dump", "pg_dumpall", "pg_restore"};
+
+bool installed() {
+  for (const auto& tool : kTools) {
+    if (!find_program(tool)) return false;
+  }
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator("/usr/lib/postgresql", ignored)) {
+    if (find_program(entry.path().string() + "/bin/initdb")) return true;
+  }
+  return false;
+}
+
+std::string message(const Result<void, Error>& result) {
+  return result.has_value() ? "" : result.error().message;
+}
+
+// The folder in which a private server listens: the only place its socket can be.
+std::string socket_below(const std::string& folder) {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(
+           folder, std::filesystem::directory_options::skip_permission_denied)) {
+    if (entry.path().filename() == ".s.PGSQL.5432") return entry.path().parent_path().string();
+  }
+  return {};
+}
+
+std::string percent_slashes(const std::string& path) {
+  std::string out;
+  for (const char c : path) out += c == '/' ? "%2F" : std::string(1, c);
+  return out;
+}
+
+// One server for all tests: a second or two to start under sanitizers.
+class PostgreSql : public ::testing::Test {
+ protected:
+  struct Server {
+    TemporaryFolder folder;
+    flow::Cancellation cancel;
+    DriverContext context{system_files(), system_clock(), system_random(), cancel};
+    std::unique_ptr<ThrowAway> server;
+    std::string sockets;
+    explicit Server(TemporaryFolder f) : folder(std::move(f)) {}
+  };
+
+  static std::unique_ptr<Server> start(const std::map<std::string, std::string>& properties = {}) {
+    auto folder = TemporaryFolder::create("sealane-test-", "/tmp");
+    if (!folder.has_value()) return nullptr;
+    auto made = std::make_unique<Server>(std::move(folder).value());
+    auto server = make_postgresql_throw_away(properties, made->folder.path(), made->context);
+    EXPECT_TRUE(server.has_value()) << (server.has_value() ? "" : server.error().message);
+    if (!server.has_value()) return nullptr;
+    made->server = std::move(server).value();
+    made->sockets = socket_below(made->folder.path());
+    return made;
+  }
+
+  static void SetUpTestSuite() {
+    if (installed()) shared_ = start().release();
+  }
+  static void TearDownTestSuite() {
+    delete shared_;
+    shared_ = nullptr;
+  }
+  void SetUp() override {
+    if (!installed()) GTEST_SKIP() << "PostgreSQL's server or client is not installed";
+    ASSERT_NE(shared_, nullptr);
+  }
+
+  static std::string url(const std::string& database, const std::string& user = "postgres") {
+    return "postgresql://" + user + "@" + percent_slashes(shared_->sockets) + "/" + database;
+  }
+  // Runs SQL as the superuser.
+  static std::string sql(const std::string& database, const std::string& script) {
+    ToolCommand command;
+    command.program = "psql";
+    command.arguments = {
+        "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", shared_->sockets, "-U", "postgres", "-d", database,
+        "-f",    "-"};
+    command.pipe_input = true;
+    command.pipe_output = true;
+    auto tool = Tool::start(command, nullptr);
+    EXPECT_TRUE(tool.has_value());
+    EXPECT_TRUE(tool.value()->write(as_bytes(script + "\n\\q\n")).has_value());
+    std::string text;
+    std::array<std::byte, 4096> buffer{};
+    for (;;) {
+      auto got = tool.value()->read(buffer);
+      EXPECT_TRUE(got.has_value()) << (got.has_value() ? "" : got.error().message);
+      if (!got.has_value() || got.value() == 0) break;
+      text += as_text(ByteSpan(buffer).first(got.value()));
+    }
+    while (text.ends_with('\n')) text.pop_back();
+    return text;
+  }
+  static std::string fresh_database(const std::string& name) {
+    sql("postgres", "DROP DATABASE IF EXISTS " + name + " WITH (FORCE); CREATE DATABASE " + name +
+                        " TEMPLATE template0;");
+    return name;
+  }
+  static DriverContext& context() { return shared_->context; }
+
+  struct Taken {
+    std::vector<StreamDescription> streams;
+    std::vector<std::string> contents;
+    Fingerprint fingerprint;
+    std::map<std::string, std::string> properties;
+  };
+  // `between`: runs after the moment was taken, before the dump is read.
+  static Result<Taken, Error> take(
+      const std::string& source, const std::function<void()>& between = [] {}) {
+    SEALANE_TRY(auto snapshot, open_postgresql_source(source, context()));
+    between();
+    Taken taken;
+    taken.streams = snapshot->streams();
+    Bytes buffer(64 * 1024);
+    for (std::size_t i = 0; i < taken.streams.size(); ++i) {
+      SEALANE_TRY(auto stream, snapshot->open_stream(i));
+      std::string content;
+      for (;;) {
+        SEALANE_TRY(const std::size_t got, stream->read(buffer));
+        if (got == 0) break;
+        content += as_text(ByteSpan(buffer).first(got));
+      }
+      taken.contents.push_back(std::move(content));
+    }
+    SEALANE_TRY(auto fingerprint, snapshot->fingerprint());
+    taken.fingerprint = *fingerprint;
+    taken.properties = snapshot->properties();
+    return taken;
+  }
+  static Result<void, Error> restore(const Taken& taken, Target& target) {
+    for (std::size_t i = 0; i < taken.streams.size(); ++i) {
+      SEALANE_TRY(auto stream, target.open_stream(taken.streams[i]));
+      ByteSpan rest = as_bytes(taken.contents[i]);
+      while (!rest.empty()) {
+        const std::size_t size = std::min<std::size_t>(rest.size(), 100'000);
+        SEALANE_TRY(stream->write(rest.first(size)));
+        rest = rest.subspan(size);
+      }
+      SEALANE_TRY(stream->finish());
+    }
+    return target.finish();
+  }
+  static std::string round_trip(const Taken& taken, Target& target) {
+    const auto done = restore(taken, target);
+    if (!done.has_value()) return done.error().message;
+    auto found = target.fingerprint();
+    if (!found.has_value()) return found.error().message;
+    return difference(taken.fingerprint, *found.value()).value_or("");
+  }
+
+  static Server* shared_;
+};
+PostgreSql::Server* PostgreSql::shared_ = nullptr;
+
+constexpr const char* kEverything = R"(
+CREATE SCHEMA "Shop ö";
+CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
+CREATE TYPE place AS (street text, number int);
+CREATE DOMAIN positive AS int CHECK (VALUE > 0);
+CREATE TABLE types (id bigserial PRIMARY KEY, i2 smallint, i4 int, i8 bigint, n numeric(20,5), nn
+  numeric,
+  r real, d double precision, m money, c char(5), v varchar(20), t text, b bytea, ts timestamp,
+  tz timestamptz, dt date, ti time, tiz timetz, iv interval, bo boolean, e mood, p point, l line,
+  ls lseg, bx box, pa path, po polygon, ci circle, cd cidr, ine inet, ma macaddr, bi bit(3),
+  vb varbit, tv tsvector, tq tsquery, u uuid, x xml, j json, jb jsonb, ai int[], at text[][],
+  pl place, po2 positive, r4 int4range, mr int8multirange, ob oid, rg regclass, nu text);
+INSERT INTO types (i2, i4, i8, n, nn, r, d, m, c, v, t, b, ts, tz, dt, ti, tiz, iv, bo, e, p, l,
+  ls, bx,
+  pa, po, ci, cd, ine, ma, bi, vb, tv, tq, u, x, j, jb, ai, at, pl, po2, r4, mr, ob, rg) VALUES
+ (-1, 2, 9223372036854775807, 12345.67891, 'NaN', 0.1, 1e-300, '12.34', 'ab', 'x',
+  E'tab\tline\n"\\q''',
+  '\x00ff10', 'infinity', '2026-11-20 14:00:00+05', '0044-03-15 BC', '23:59:59.999999',
+  '12:00:00+02',
+  '1 year 2 days 03:04:05.6', true, 'ok', '(1,2)', '{1,2,3}', '[(0,0),(1,1)]', '((0,0),(1,1))',
+  '[(0,0),(1,1)]', '((0,0),(1,1),(2,0))', '<(0,0),1>', '10.0.0.0/8', '::1', '08:00:2b:01:02:03',
+  B'101', B'11', 'a:1 b:2', 'a & b', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '<a>ü</a>', '{"a": 1}',
+  '{"b": [1, 2]}', '{1,NULL,3}', '{{a,b},{c,d}}', '("Main St",5)', 7, '[1,5)', '{[1,2),[5,9)}', 42,
+  'pg_catalog.pg_class'),
+ (NULL, NULL, NULL, NULL, NULL, 'NaN', '-Infinity', NULL, NULL, '', '日本語 emoji 🚢', '', NULL, NULL,
+  NULL, NULL, NULL, NULL, false, 'happy', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+  NULL,
+  NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '{}', NULL, NULL, NULL, 'empty', NULL, NULL,
+  NULL);
+CREATE TABLE "Shop ö"."we.ird ""name""" (":a" int, "b\c" text);
+INSERT INTO "Shop ö"."we.ird ""name""" VALUES (1, 'x'), (2, NULL), (2, NULL);
+CREATE TABLE empty_table (a int);
+CREATE TABLE no_columns ();
+INSERT INTO no_columns DEFAULT VALUES;
+CREATE TABLE t (t text, dropped int, "T" int); ALTER TABLE t DROP COLUMN dropped;
+INSERT INTO t VALUES ('t', 1);
+CREATE TABLE parent (a int); CREATE TABLE child (own text) INHERITS (parent);
+ALTER TABLE parent ADD COLUMN late int;
+INSERT INTO parent VALUES (1, 2); INSERT INTO child VALUES (1, 'own', 3);
+CREATE TABLE parts (k int, v text) PARTITION BY RANGE (k);
+CREATE TABLE parts_low PARTITION OF parts FOR VALUES FROM (0) TO (100);
+CREATE TABLE parts_high PARTITION OF parts FOR VALUES FROM (100) TO (1000) PARTITION BY LIST (v);
+CREATE TABLE parts_high_x PARTITION OF parts_high FOR VALUES IN ('x');
+CREATE TABLE parts_rest PARTITION OF parts DEFAULT;
+INSERT INTO parts SELECT g, 'x' FROM generate_series(0, 1500, 7) g;
+CREATE SEQUENCE counter START -5 MINVALUE -100; SELECT nextval('counter'); SELECT
+  nextval('counter');
+CREATE SEQUENCE untouched;
+CREATE TABLE ident (id int GENERATED ALWAYS AS IDENTITY, sq int GENERATED ALWAYS AS (id_in *
+  id_in) STORED, id_in int);
+INSERT INTO ident (id_in) SELECT generate_series(1, 50);
+CREATE MATERIALIZED VIEW stale AS SELECT count(*) AS n FROM ident;
+INSERT INTO ident (id_in) VALUES (99);
+CREATE VIEW a_view AS SELECT * FROM parts;
+CREATE UNLOGGED TABLE unlogged (a int); INSERT INTO unlogged VALUES (1);
+CREATE INDEX ON types (i4); CREATE FUNCTION f(int) RETURNS int LANGUAGE sql AS 'SELECT $1';
+ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON t USING (true);
+SELECT lo_from_bytea(4711, '\x0102030405'); SELECT lo_from_bytea(0, '');
+SELECT lo_from_bytea(4712, decode(repeat('ab', 2500000), 'hex'));
+)";
+
+TEST_F(PostgreSql, EveryTypeAndObjectComesBackEqual) {
+  const std::string db = fresh_database("everything");
+  sql(db, kEverything);
+  auto taken = take(url(db));
+  ASSERT_TRUE(taken.has_value()) << taken.error().message;
+  ASSERT_EQ(taken.value().streams.size(), 2u);
+  EXPECT_EQ(taken.value().streams[0].name, "globals");
+  EXPECT_TRUE(taken.value().contents[1].starts_with("PGDMP"));
+  const auto& items = taken.value().fingerprint.items;
+  const auto find = [&](const std::string& name) {
+    const auto it = std::ranges::find(items, name, &Fingerprint::Item::name);
+    return it == items.end() ? Fingerprint::Item{} : *it;
+  };
+  EXPECT_EQ(find("public.types").count, 2u);
+  EXPECT_EQ(find("public.parts_high_x").count + find("public.parts_low").count +
+                find("public.parts_rest").count,
+            215u);
+  EXPECT_EQ(find("public.child").count, 1u);
+  EXPECT_EQ(find("(large objects)").count, 3u);
+  EXPECT_EQ(find("public.parent").count, 1u) << "the children's rows are not the parent's";
+  EXPECT_FALSE(find("public.counter").digest.empty());
+  EXPECT_EQ(taken.value().properties.at("encoding"), "UTF8");
+  EXPECT_EQ(taken.value().properties.at("role_passwords"), "included");
+
+  auto server = start(taken.value().properties);
+  ASSERT_NE(server, nullptr);
+  auto empty = server->server->target().is_empty();
+  ASSERT_TRUE(empty.has_value());
+  EXPECT_TRUE(empty.value());
+  EXPECT_EQ(round_trip(taken.value(), server->server->target()), "");
+  EXPECT_FALSE(server->server->target().is_empty().value());
+}
+
+TEST_F(PostgreSql, OneChangedValueIsSeen) {
+  const std::string db = fresh_database("changed");
+  sql(db,
+      "CREATE TABLE a (i int, s text); INSERT INTO a SELECT g, g FROM generate_series(1,1000) g;"
+      "CREATE SEQUENCE s; SELECT lo_from_bytea(7, '\\x00')");
+  const auto print = [&] { return take(url(db)).value().fingerprint; };
+  const auto before = print();
+  EXPECT_EQ(difference(before, print()), std::nullopt);
+  sql(db,
+      "BEGIN; CREATE TABLE b AS TABLE a; TRUNCATE a; INSERT INTO a SELECT * FROM b ORDER BY i "
+      "DESC; DROP TABLE b; COMMIT");
+  EXPECT_EQ(difference(before, print()), std::nullopt) << "the order of rows means nothing";
+  for (const auto& [change, undo] : std::vector<std::pair<std::string, std::string>>{
+           {"UPDATE a SET s = 'x' WHERE i = 500", "UPDATE a SET s = '500' WHERE i = 500"},
+           {"UPDATE a SET s = NULL WHERE i = 5", "UPDATE a SET s = '5' WHERE i = 5"},
+           {"DELETE FROM a WHERE i = 1", "INSERT INTO a VALUES (1, '1')"},
+           {"SELECT nextval('s')", "SELECT setval('s', 1, false)"},
+           {"SELECT lo_put(7, 0, '\\x01')", "SELECT lo_put(7, 0, '\\x00')"},
+           {"ALTER TABLE a ALTER i TYPE bigint", "ALTER TABLE a ALTER i TYPE int"},
+           {"CREATE INDEX changed ON a (i)", "DROP INDEX changed"}}) {
+    sql(db, change);
+    EXPECT_NE(difference(before, print()), std::nullopt) << change;
+    sql(db, undo);
+    EXPECT_EQ(difference(before, print()), std::nullopt) << undo;
+  }
+}
+
+TEST_F(PostgreSql, MomentHoldsWhileOthersWrite) {
+  const std::string db = fresh_database("busy");
+  sql(db,
+      "CREATE TABLE w (id serial, v text); INSERT INTO w (v) SELECT md5(g::text) FROM "
+      "generate_series(1,20000) g;"
+      "CREATE TABLE cleared AS SELECT * FROM w");
+  std::atomic<bool> stop{false};
+  std::thread writer;
+  auto taken = take(url(db), [&] {
+    // Rows, sequences, new tables and a TRUNCATE that waits for our lock.
+    writer = std::thread([&] {
+      for (int i = 0; !stop; ++i) {
+        sql(db,
+            "INSERT INTO w (v) SELECT 'new' FROM generate_series(1,100); DELETE FROM w WHERE id % "
+            "7 = " +
+                std::to_string(i % 7) + "; CREATE TABLE new" + std::to_string(i) + " (a int)");
+      }
+    });
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  });
+  stop = true;
+  writer.join();
+  ASSERT_TRUE(taken.has_value()) << taken.error().message;
+  sql(db, "TRUNCATE cleared");
+  const auto& items = taken.value().fingerprint.items;
+  EXPECT_EQ(std::ranges::find(items, "public.w", &Fingerprint::Item::name)->count, 20000u);
+  auto server = start(taken.value().properties);
+  ASSERT_NE(server, nullptr);
+  EXPECT_EQ(round_trip(taken.value(), server->server->target()), "");
+}
+
+TEST_F(PostgreSql, RestoresIntoADatabaseAfterClearing) {
+  const std::string db = fresh_database("original");
+  sql(db,
+      "CREATE EXTENSION hstore; CREATE TABLE a (h hstore); INSERT INTO a VALUES ('k=>v'); CREATE "
+      "SCHEMA x");
+  sql("postgres", "DROP ROLE IF EXISTS shop_owner; CREATE ROLE shop_owner LOGIN PASSWORD 'first'");
+  sql(db, "ALTER TABLE a OWNER TO shop_owner");
+  auto taken = take(url(db));
+  ASSERT_TRUE(taken.has_value()) << taken.error().message;
+  EXPECT_NE(taken.value().contents[0].find("shop_owner"), std::string::npos);
+  // Somebody changed the role's password since; a restore must not bring back the old one.
+  sql("postgres", "ALTER ROLE shop_owner PASSWORD 'second' VALID UNTIL '2030-01-01'");
+  const std::string password =
+      sql("postgres", "SELECT rolpassword FROM pg_authid WHERE rolname = 'shop_owner'");
+
+  const std::string to = fresh_database("copy");
+  auto target = open_postgresql_target(url(to), context());
+  ASSERT_TRUE(target.has_value()) << target.error().message;
+  EXPECT_TRUE(target.value()->is_empty().value());
+  sql(to,
+      "CREATE EXTENSION hstore; CREATE SCHEMA other; CREATE TABLE other.z (h public.hstore);"
+      "CREATE FUNCTION g() RETURNS int LANGUAGE sql AS 'SELECT 1'; SELECT lo_from_bytea(9, "
+      "'\\x00');"
+      "CREATE PUBLICATION pub FOR ALL TABLES");
+  EXPECT_FALSE(target.value()->is_empty().value());
+  const auto cleared = target.value()->clear();
+  ASSERT_TRUE(cleared.has_value()) << message(cleared);
+  EXPECT_TRUE(target.value()->is_empty().value());
+  EXPECT_EQ(round_trip(taken.value(), *target.value()), "");
+  EXPECT_EQ(sql(to, "SELECT tableowner FROM pg_tables WHERE tablename = 'a'"), "shop_owner");
+  EXPECT_EQ(sql("postgres", "SELECT rolpassword FROM pg_authid WHERE rolname = 'shop_owner'"),
+            password);
+  // Where it is missing, it comes back.
+  auto server = start(taken.value().properties);
+  ASSERT_NE(server, nullptr);
+  EXPECT_EQ(round_trip(taken.value(), server->server->target()), "");
+}
+
+TEST_F(PostgreSql, RestoringOverExistingTablesFails) {
+  const std::string db = fresh_database("twice");
+  sql(db, "CREATE TABLE a (i int)");
+  auto taken = take(url(db));
+  ASSERT_TRUE(taken.has_value());
+  auto target = open_postgresql_target(url(db), context());
+  ASSERT_TRUE(target.has_value());
+  const auto again = restore(taken.value(), *target.value());
+  ASSERT_FALSE(again.has_value());
+  EXPECT_NE(again.error().message.find("already exists"), std::string::npos)
+      << again.error().message;
+}
+
+TEST_F(PostgreSql, DamagedArchiveIsAnError) {
+  const std::string db = fresh_database("cut");
+  sql(db, "CREATE TABLE a AS SELECT g AS i FROM generate_series(1,10000) g");
+  auto taken = take(url(db));
+  ASSERT_TRUE(taken.has_value());
+  taken.value().contents[1].resize(taken.value().contents[1].size() / 2);
+  const std::string to = fresh_database("cut_copy");
+  auto target = open_postgresql_target(url(to), context());
+  ASSERT_TRUE(target.has_value());
+  EXPECT_FALSE(restore(taken.value(), *target.value()).has_value());
+}
+
+TEST_F(PostgreSql, WhatCannotBeReachedSaysSo) {
+  const auto down = open_postgresql_source("postgresql://x@127.0.0.1:1/db", context());
+  ASSERT_FALSE(down.has_value());
+  EXPECT_NE(down.error().message.find("Connection refused"), std::string::npos)
+      << down.error().message;
+  const auto folder = open_postgresql_source("postgresql:///db?host=/nonexistent", context());
+  ASSERT_FALSE(folder.has_value());
+  EXPECT_NE(folder.error().message.find("No such file"), std::string::npos)
+      << folder.error().message;
+  const auto database = open_postgresql_source(url("no_such_database"), context());
+  ASSERT_FALSE(database.has_value());
+  EXPECT_NE(database.error().message.find("\"no_such_database\" does not exist"), std::string::npos)
+      << database.error().message;
+  const auto parameter = open_postgresql_source("postgresql:///db?sslmod=require", context());
+  ASSERT_FALSE(parameter.has_value());
+  EXPECT_EQ(parameter.error().kind, ErrorKind::kUsage);
+  const auto password = open_postgresql_source("postgresql:///db?password=x", context());
+  ASSERT_FALSE(password.has_value());
+  EXPECT_EQ(password.error().kind, ErrorKind::kUsage);
+}
+
+// A second way in, with passwords: the private server trusts everybody else.
+class PostgreSqlPasswords : public PostgreSql {
+ protected:
+  void SetUp() override {
+    PostgreSql::SetUp();
+    if (IsSkipped()) return;
+    sql("postgres",
+        "DO $$ BEGIN CREATE ROLE guarded; EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
+        "ALTER ROLE guarded LOGIN PASSWORD 'pa:ss\\wo rd'");
+    std::ifstream in(shared_->sockets + "/data/pg_hba.conf");
+    std::stringstream old;
+    old << in.rdbuf();
+    if (old.str().find("guarded") == std::string::npos) {
+      std::ofstream out(shared_->sockets + "/data/pg_hba.conf");
+      out << "local all guarded scram-sha-256\n" << old.str();
+    }
+    sql("postgres", "SELECT pg_reload_conf()");
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  }
+};
+
+TEST_F(PostgreSqlPasswords, RightOneWorksAndIsNeverVisible) {
+  const std::string db = fresh_database("guarded_db");
+  sql(db, "CREATE TABLE a (i int); ALTER TABLE a OWNER TO guarded; INSERT INTO a VALUES (1)");
+  std::string seen;
+  auto taken = take(url(db, "guarded:pa%3Ass%5Cwo%20rd"), [&] {
+    for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+      std::ifstream file(entry.path() / "cmdline");
+      std::stringstream text;
+      text << file.rdbuf();
+      seen += text.str();
+    }
+  });
+  ASSERT_TRUE(taken.has_value()) << taken.error().message;
+  EXPECT_NE(seen.find("psql"), std::string::npos) << "the session was not running when we looked";
+  EXPECT_EQ(seen.find("wo rd"), std::string::npos);
+  EXPECT_TRUE(taken.value().properties.at("role_passwords").starts_with("left out"));
+  EXPECT_EQ(taken.value().contents[0].find("SCRAM"), std::string::npos);
+  auto server = start(taken.value().properties);
+  ASSERT_NE(server, nullptr);
+  EXPECT_EQ(round_trip(taken.value(), server->server->target()), "");
+}
+
+TEST_F(PostgreSqlPasswords, WrongOneIsRefusedWithoutBeingRepeated) {
+  const std::string db = fresh_database("guarded_db");
+  const auto refused = open_postgresql_source(url(db, "guarded:hunter2"), context());
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_NE(refused.error().message.find("password authentication failed"), std::string::npos)
+      << refused.error().message;
+  EXPECT_EQ(refused.error().message.find("hunter2"), std::string::npos);
+}
+
+TEST_F(PostgreSqlPasswords, TablesThatMayNotBeReadAreAnError) {
+  const std::string db = fresh_database("guarded_db");
+  sql(db, "CREATE TABLE mine (i int)");
+  const auto refused = open_postgresql_source(url(db, "guarded:pa%3Ass%5Cwo%20rd"), context());
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_NE(refused.error().message.find("permission denied"), std::string::npos)
+      << refused.error().message;
+}
+
+// Puts fake tools before the real ones.
+class FakeTools {
+ public:
+  FakeTools() : folder_(TemporaryFolder::create("sealane-test-").value()) {
+    const char* path = std::getenv("PATH");
+    old_path_ = path != nullptr ? path : "";
+    ::setenv("PATH", (folder_.path() + ":" + old_path_).c_str(), 1);
+  }
+  ~FakeTools() { ::setenv("PATH", old_path_.c_str(), 1); }
+  void add(const std::string& name, const std::string& script) {
+    const auto file = folder_.write_file(name, as_bytes("#!/bin/sh\n" + script + "\n"));
+    ASSERT_TRUE(file.has_value());
+    ASSERT_EQ(::chmod(file.value().c_str(), 0755), 0);
+  }
+  void only_these() { ::setenv("PATH", folder_.path().c_str(), 1); }
+  const std::string& real_path() const { return old_path_; }
+
+ private:
+  TemporaryFolder folder_;
+  std::string old_path_;
+};
+
+TEST_F(PostgreSql, OlderClientIsRefused) {
+  const std::string db = fresh_database("older");
+  FakeTools tools;
+  tools.add("pg_dump", "echo 'pg_dump (PostgreSQL) 9.6.24'");
+  const auto refused = open_postgresql_source(url(db), context());
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_NE(
+      refused.error().message.find("\"pg_dump (PostgreSQL) 9.6.24\" is older than the server"),
+      std::string::npos)
+      << refused.error().message;
+  EXPECT_NE(refused.error().message.find("postgresql-client-"), std::string::npos);
+}
+
+TEST_F(PostgreSql, MissingToolNamesThePackage) {
+  FakeTools tools;
+  tools.only_these();
+  const auto refused = open_postgresql_source(url("postgres"), context());
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().message,
+            "pg_dump is not installed: install the Debian package postgresql-client");
+  const auto target = open_postgresql_target(url("postgres"), context());
+  ASSERT_FALSE(target.has_value());
+  EXPECT_EQ(target.error().message,
+            "psql is not installed: install the Debian package postgresql-client");
+}
+
+TEST_F(PostgreSql, DumpThatDiesInTheMiddleNeverEnds) {
+  const std::string db = fresh_database("dying");
+  sql(db, "CREATE TABLE a AS SELECT g AS i FROM generate_series(1,100000) g");
+  const std::string real = *find_program("pg_dump");
+  for (const std::string& script :
+       {"'" + real + "' \"$@\" | head -c 100000; kill -9 $$",  // killed
+        "'" + real + "' \"$@\" | head -c 100000; exit 1",      // failed
+        std::string("echo this is no archive"), std::string("exit 0")}) {
+    FakeTools tools;
+    tools.add("pg_dump",
+              "case \"$1\" in --version) exec '" + real + "' --version;; esac\n" + script);
+    const auto taken = take(url(db));
+    EXPECT_FALSE(taken.has_value()) << script;
+  }
+}
+
+TEST_F(PostgreSql, CancellationEndsEverything) {
+  const std::string db = fresh_database("cancelled");
+  sql(db,
+      "CREATE TABLE a AS SELECT g AS i, repeat('x', 1000) AS s FROM generate_series(1,20000) g");
+  flow::Cancellation cancel;
+  DriverContext mine{system_files(), system_clock(), system_random(), cancel};
+  auto snapshot = open_postgresql_source(url(db), mine);
+  ASSERT_TRUE(snapshot.has_value());
+  auto stream = snapshot.value()->open_stream(1);
+  ASSERT_TRUE(stream.has_value());
+  Bytes buffer(1000);
+  ASSERT_TRUE(stream.value()->read(buffer).has_value());
+  cancel.cancel();
+  const auto read = stream.value()->read(buffer);
+  ASSERT_FALSE(read.has_value());
+  EXPECT_EQ(read.error().kind, ErrorKind::kInterrupted);
+  stream.value().reset();
+  snapshot.value().reset();
+  for (int i = 0; i < 100; ++i) {
+    if (sql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname = 'cancelled'") == "0")
+      break;
+    ASSERT_LT(i, 99);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+}
+
+TEST_F(PostgreSql, DrillNeedsWhatTheDatabaseNeeds) {
+  const auto newer = make_postgresql_throw_away({{"server_version_num", "990001"}},
+                                                shared_->folder.path(), context());
+  ASSERT_FALSE(newer.has_value());
+  EXPECT_NE(newer.error().message.find("postgresql-99"), std::string::npos)
+      << newer.error().message;
+  const auto extension = make_postgresql_throw_away(
+      {{"extensions", "no_such_thing 1.0, plpgsql 1.0"}}, shared_->folder.path(), context());
+  ASSERT_FALSE(extension.has_value());
+  EXPECT_NE(extension.error().message.find("the extension no_such_thing,"), std::string::npos)
+      << extension.error().message;
+}
+
+TEST_F(PostgreSql, ThrowAwayLeavesNothing) {
+  auto server =
+      start({{"encoding", "LATIN1"}, {"locale", "no_SUCH.locale"}, {"superuser", "Chief"}});
+  ASSERT_NE(server, nullptr);
+  EXPECT_TRUE(server->server->description().starts_with("PostgreSQL 1"))
+      << server->server->description();
+  const std::string sockets = server->sockets;
+  ASSERT_FALSE(sockets.empty());
+  struct stat status {};
+  ASSERT_EQ(::stat(sockets.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0700u);
+  std::ifstream pid_file(sockets + "/data/postmaster.pid");
+  pid_t pid = 0;
+  pid_file >> pid;
+  ASSERT_GT(pid, 0);
+  server->server.reset();
+  EXPECT_NE(::kill(pid, 0), 0);
+  EXPECT_TRUE(std::filesystem::is_empty(server->folder.path()));
+}
+
+// The reader of archives and roles need no server.
+
+std::string make_archive(const std::vector<std::array<std::string, 4>>& entries) {
+  std::string out = "PGDMP";
+  out += std::string("\x01\x0e\x00\x04\x08\x01", 6);
+  const auto integer = [&](std::int32_t value) {
+    out += static_cast<char>(value < 0 ? 1 : 0);
+    const auto magnitude = static_cast<std::uint32_t>(value < 0 ? -value : value);
+    for (int i = 0; i < 4; ++i) out += static_cast<char>(magnitude >> (8 * i));
+  };
+  const auto text = [&](const std::string& value) {
+    integer(static_cast<std::int32_t>(value.size()));
+    out += value;
+  };
+  for (int i = 0; i < 8; ++i) integer(0);
+  for (const char* word : {"db", "15", "15"}) text(word);
+  integer(static_cast<std::int32_t>(entries.size()));
+  for (const auto& [description, schema, name, definition] : entries) {
+    integer(1);
+    integer(0);
+    text("0");
+    text("0");
+    text(name);
+    text(description);
+    integer(2);
+    text(definition);
+    text("");
+    integer(-1);
+    text(schema);
+    integer(-1);
+    integer(-1);
+    text("owner");
+    text("false");
+    text("12");
+    integer(-1);
+    out += std::string(9, '\0');
+  }
+  return out;
+}
+
+TEST(PgArchive, AnyCutGivesTheSameSequences) {
+  const std::string archive = make_archive(
+      {{"TABLE", "public", "a", "CREATE TABLE a ();"},
+       {"SEQUENCE SET", "public", "s", "SELECT pg_catalog.setval('public.s', 42, true);\n"},
+       {"SEQUENCE SET", "x", "t, true",
+        "SELECT pg_catalog.setval('x.\"t, true\"', -7, false);\n"}});
+  for (std::size_t cut = 0; cut <= archive.size(); ++cut) {
+    ArchiveReader reader;
+    ASSERT_TRUE(reader.feed(as_bytes(archive.substr(0, cut))).has_value());
+    ASSERT_EQ(reader.complete(), cut == archive.size()) << cut;
+    ASSERT_TRUE(reader.feed(as_bytes(archive.substr(cut) + "data")).has_value());
+    ASSERT_TRUE(reader.understood());
+    ASSERT_EQ(reader.sequences().size(), 2u);
+    EXPECT_EQ(reader.sequences().at({"public", "s"}), (ArchiveReader::SequenceValue{42, true}));
+    EXPECT_EQ(reader.sequences().at({"x", "t, true"}), (ArchiveReader::SequenceValue{-7, false}));
+  }
+}
+
+TEST(PgArchive, RefusesWhatItIsNot) {
+  const auto feed = [](const std::string& text) { return ArchiveReader().feed(as_bytes(text)); };
+  EXPECT_EQ(feed("-- PostgreSQL database dump").error(), ArchiveError::kNotAnArchive);
+  EXPECT_EQ(feed("P-").error(), ArchiveError::kNotAnArchive);
+  EXPECT_EQ(feed(std::string("PGDMP\x01\x0e\x00\x04\x08\x03", 11)).error(),
+            ArchiveError::kNotAnArchive);
+  EXPECT_EQ(feed(std::string("PGDMP\x01\x0e\x00\x09\x08\x01", 11)).error(),
+            ArchiveError::kMalformed);
+  EXPECT_EQ(feed(make_archive({{"SEQUENCE SET", "a", "b", "DROP TABLE x;"}})).error(),
+            ArchiveError::kMalformed);
+  ArchiveReader newer;
+  ASSERT_TRUE(
+      newer.feed(as_bytes(std::string_view("PGDMP\x01\x63\x00\x04\x08\x01", 11))).has_value());
+  EXPECT_TRUE(newer.complete());
+  EXPECT_FALSE(newer.understood());
+}
+
+TEST(PgGlobals, AddsWhatIsMissingAndChangesNobody) {
+  const std::string dump = R"(--
+-- cluster dump; not a statement
+\restrict abc
+SET default_transaction_read_only = off;
+SET client_encoding = 'UTF8';
+SET standard_conforming_strings = on;
+CREATE ROLE there;
+ALTER ROLE there WITH NOSUPERUSER PASSWORD 'old';
+CREATE ROLE "New; ""one""";
+ALTER ROLE "New; ""one""" WITH LOGIN PASSWORD 'SCRAM-SHA-256$4096:a;b\c''d';
+COMMENT ON ROLE "New; ""one""" IS 'two
+lines; and -- no comment';
+ALTER ROLE there SET search_path TO 'x';
+ALTER ROLE "New; ""one""" SET x.y TO E'a\'b;c';
+ALTER ROLE "New; ""one""" IN DATABASE gone SET a TO '1';
+ALTER ROLE "New; ""one""" IN DATABASE here SET a TO '2';
+GRANT there TO "New; ""one""" GRANTED BY postgres;
+GRANT there TO other GRANTED BY postgres;
+\unrestrict abc
+)";
+  const auto globals = select_globals(dump, {"there", "other", "postgres"}, {"here"});
+  ASSERT_TRUE(globals.has_value());
+  EXPECT_EQ(globals.value().missing, std::vector<std::string>{"New; \"one\""});
+  EXPECT_EQ(globals.value().skipped, 5u);
+  EXPECT_EQ(globals.value().script, R"(SET default_transaction_read_only = off;
+SET client_encoding = 'UTF8';
+SET standard_conforming_strings = on;
+CREATE ROLE "New; ""one""";
+ALTER ROLE "New; ""one""" WITH LOGIN PASSWORD 'SCRAM-SHA-256$4096:a;b\c''d';
+COMMENT ON ROLE "New; ""one""" IS 'two
+lines; and -- no comment';
+ALTER ROLE "New; ""one""" SET x.y TO E'a\'b;c';
+ALTER ROLE "New; ""one""" IN DATABASE here SET a TO '2';
+GRANT there TO "New; ""one""" GRANTED BY postgres;
+)");
+}
+
+TEST(PgGlobals, RefusesWhatIsNoRole) {
+  for (const char* dump :
+       {"DROP TABLE x;", "CREATE ROLE a", "CREATE ROLE a \\! touch /tmp/x\n;", "CREATE ROLE 'a';",
+        "SET standard_conforming_strings = off;", "SET client_encoding = 'SJIS';",
+        "CREATE ROLE \"a;", "ALTER ROLE a WITH PASSWORD 'x;", "GRANT;", "CREATE ROLE a /* ; */;",
+        "CREATE ROLE :x;", "DO $$ BEGIN END $$;"}) {
+    EXPECT_FALSE(select_globals(dump, {}, {}).has_value()) << dump;
+  }
+}
+
+TEST(PgVersions, OfToolsAndServersCompare) {
+  EXPECT_EQ(pg_version_of_tool("pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"), 1500);
+  EXPECT_EQ(pg_version_of_tool("pg_dump (PostgreSQL) 9.6.24"), 906);
+  EXPECT_EQ(pg_version_of_tool("pg_dump (PostgreSQL) 17beta1"), 1700);
+  EXPECT_EQ(pg_version_of_tool("mysqldump 8"), std::nullopt);
+  EXPECT_EQ(pg_version_of_tool("pg_dump (PostgreSQL) 9"), std::nullopt);
+  EXPECT_EQ(pg_version_of_server(150018), 1500);
+  EXPECT_EQ(pg_version_of_server(90624), 906);
+  EXPECT_EQ(pg_version_text(906), "9.6");
+}
+
+}  // namespace
+}  // namespace sealane::backup
