@@ -15,7 +15,7 @@ std::string variable(const char* name) {
 }  // namespace
 
 std::string home_directory() {
-  if (const std::string home = variable("SEALANE_HOME"); !home.empty()) return home;
+  if (std::string home = variable("SEALANE_HOME"); !home.empty()) return home;
   if (const std::string config = variable("XDG_CONFIG_HOME"); !config.empty()) {
     return join_path(config, "sealane");
   }

@@ -47,8 +47,9 @@ class Stage {
     }
     if (done.has_value()) done = lane.work(index);
     if (order_ == GiveOrder::kNone) {
-      if (!done.has_value()) halt_.fail(std::move(done).error(), index);
-      return done.has_value();
+      if (done.has_value()) return true;
+      halt_.fail(std::move(done).error(), index);
+      return false;
     }
     if (!gives_.enter(index, halt_)) return false;
     if (done.has_value()) done = lane.give(index);

@@ -84,7 +84,8 @@ class Generated(unittest.TestCase):
                   '_sealane && printf "%s\\n" "${COMPREPLY[@]}"')
         result = subprocess.run(
             ["bash", "--norc", "--noprofile", "-euc", script, "bash",
-             run("completion", "bash").stdout, *words], capture_output=True, text=True, timeout=60, cwd=cwd)
+             run("completion", "bash").stdout, *words],
+            capture_output=True, text=True, timeout=60, cwd=cwd)
         self.assertEqual((result.returncode, result.stderr), (0, ""), words)
         return [line for line in result.stdout.splitlines() if line]
 

@@ -1,5 +1,6 @@
-"""Goal: keys made by `sealane keygen` are good for ssh-keygen and age, `sealane id` tells the same of
-them, and neither harms a file. Method: the built program and the stock tools, in a throw-away home."""
+"""Goal: keys made by `sealane keygen` are good for ssh-keygen and age, `sealane id` tells the same
+of them, and neither harms a file. Method: the built program and the stock tools, in a throw-away
+home."""
 import json
 import os
 import pty
@@ -81,7 +82,8 @@ class Keys(unittest.TestCase):
         self.succeed("keygen", "-o", self.path("key"))
         before = self.read(self.path("key"))
         self.assertIn("exists already", self.fail(2, "keygen", "-o", self.path("key")))
-        self.assertIn("exists already", self.fail(2, "keygen", "--recovery", "-o", self.path("key")))
+        said = self.fail(2, "keygen", "--recovery", "-o", self.path("key"))
+        self.assertIn("exists already", said)
         self.assertEqual(self.read(self.path("key")), before)
         # A public key without its private one: nothing is left half done.
         self.write("other.pub", "mine")
@@ -132,8 +134,8 @@ class Keys(unittest.TestCase):
         code, seen = talk(b"one secret", b"one secret")
         self.assertEqual(code, 0, seen)
         self.assertNotIn(b"secret", seen)
-        self.assertEqual(self.tool("ssh-keygen", "-y", "-P", "one secret", "-f", self.path("asked")),
-                         self.read(self.path("asked.pub")))
+        public = self.tool("ssh-keygen", "-y", "-P", "one secret", "-f", self.path("asked"))
+        self.assertEqual(public, self.read(self.path("asked.pub")))
 
     def test_recovery_identity(self):
         out = self.succeed("keygen", "--recovery", "-o", self.path("key"), "--comment", "safe")
@@ -189,8 +191,8 @@ class Keys(unittest.TestCase):
         self.tool("ssh-keygen", "-q", "-t", "rsa", "-N", "", "-f", self.path("rsa"))
         self.assertIn("Ed25519", self.fail(2, "id", self.path("rsa")))
         self.assertIn("Ed25519", self.fail(2, "id", self.path("rsa.pub")))
-        self.tool("ssh-keygen", "-q", "-t", "ed25519", "-Z", "aes256-gcm@openssh.com", "-N", "12345",
-                  "-f", self.path("gcm"))
+        self.tool("ssh-keygen", "-q", "-t", "ed25519", "-Z", "aes256-gcm@openssh.com",
+                  "-N", "12345", "-f", self.path("gcm"))
         secret = self.write("passphrase", "12345\n")
         self.assertIn("aes256-gcm@openssh.com",
                       self.fail(2, "id", self.path("gcm"), "--passphrase-file", secret))

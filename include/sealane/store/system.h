@@ -1,6 +1,6 @@
 #pragma once
-// The real clock, randomness and files of this machine: what main() passes where tests pass doubles.
-// All are thread-safe and live for ever.
+// The real clock, randomness and files of this machine: what main() passes where tests pass
+// doubles. All are thread-safe and live for ever.
 #include "sealane/base/clock.h"
 #include "sealane/base/file_system.h"
 #include "sealane/base/random.h"
