@@ -2,8 +2,12 @@
 // The engine: one ordered parallel road for every sealed stream.
 //   seal:  read → [zstd, one frame per 4 MiB block] → chunks → [SHA-256] → write
 //   open:  read → [SHA-256] → chunks → [unzstd] → write
-// Memory is a fixed pool of blocks, whatever the size. First error wins and stops all stages.
+// Memory is a fixed pool of blocks, whatever the size. The first error in the order of the stream
+// wins and stops all stages; all that comes before it was written. Where both ends are regular
+// files (positional()) and nothing must be seen in order, blocks are read and written in parallel
+// too.
 #include <memory>
+#include <string>
 
 #include "flow/stream.h"
 #include "seal/stream_codec.h"
@@ -25,10 +29,10 @@ struct StreamDigest {
 };
 
 struct SealJob {
-  bool compress = false;      // zstd, independent frames of kBlockSize; empty input: one empty frame
+  bool compress = false;  // zstd, independent frames of kBlockSize; empty input: one empty frame
   int compression_level = 3;
-  bool hash_plain = false;    // SHA-256 of the input
-  bool hash_sealed = false;   // SHA-256 of the output
+  bool hash_plain = false;   // SHA-256 of the input
+  bool hash_sealed = false;  // SHA-256 of the output
 };
 struct SealReport {
   StreamDigest plain;   // size always, hash if asked
@@ -41,10 +45,15 @@ Result<SealReport, Error> seal_stream(const seal::StreamSealer& sealer, flow::By
                                       const EngineOptions& options);
 
 struct OpenJob {
-  bool decompress = false;       // zstd; skippable and concatenated frames are fine, window ≤ 2^27
-  bool hash_sealed = false;      // SHA-256 of the bytes up to and including the end marker
+  std::string name = "the input";  // for messages
+  ByteSpan header = {};  // read already, in front of `first`: part of what is hashed and counted
+  bool key_unproven = false;  // no header has shown the key to be right: a first chunk that does
+                              // not open is reported as a wrong key
+  bool decompress = false;    // zstd; skippable and concatenated frames are fine, window ≤ 2^27;
+                              // no bytes at all are an empty stream
+  bool hash_sealed = false;   // SHA-256 of the bytes up to and including the end marker
   bool hash_plain = false;
-  bool refuse_trailing = true;   // bytes after the end: kTrailingData; else counted and left unread
+  bool refuse_trailing = true;  // bytes after the end: kTrailingData; else counted and left unread
   std::uint64_t max_plain_size = UINT64_MAX;  // a decompression bomb ends here
 };
 struct OpenReport {
@@ -54,8 +63,8 @@ struct OpenReport {
 };
 // Only verified plaintext reaches `out`, in order. `first`: bytes already read behind the header.
 Result<OpenReport, Error> open_stream(seal::StreamOpener& opener, ByteSpan first,
-                                      flow::ByteSource& in, flow::ByteSink& out,
-                                      const OpenJob& job, const EngineOptions& options);
+                                      flow::ByteSource& in, flow::ByteSink& out, const OpenJob& job,
+                                      const EngineOptions& options);
 
 // "cannot open NAME: …" with the kind that fits (wrong key 12, damage 30, limits 30).
 Error seal_failure(seal::SealError error, std::string_view name);
