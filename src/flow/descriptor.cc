@@ -84,6 +84,29 @@ Result<std::size_t, Error> DescriptorSource::read(MutableByteSpan out) {
   }
 }
 
+PositionalSource* DescriptorSource::positional() {
+  struct stat status {};
+  if (::fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) return nullptr;
+  const off_t at = ::lseek(descriptor_, 0, SEEK_CUR);
+  if (at < 0) return nullptr;
+  start_ = static_cast<std::uint64_t>(at);
+  return this;
+}
+
+Result<std::size_t, Error> DescriptorSource::read_at(std::uint64_t offset, MutableByteSpan out) {
+  std::size_t done = 0;
+  while (done < out.size()) {
+    const auto rest = out.subspan(done);
+    const ssize_t got = ::pread(descriptor_, rest.data(), std::min(rest.size(), kLargestTransfer),
+                                static_cast<off_t>(start_ + offset + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return failed("read", name_);
+    if (got == 0) break;
+    done += static_cast<std::size_t>(got);
+  }
+  return done;
+}
+
 DescriptorSink::DescriptorSink(int descriptor, std::string name, const Cancellation* cancel)
     : descriptor_(descriptor),
       name_(std::move(name)),

@@ -26,10 +26,13 @@ class OwnedDescriptor {
 
 // Reads a descriptor that it does not own. read() wakes on `cancel`, which may be null, and on
 // interrupt(). `name` is for the error sentence: "standard input", a path.
-class DescriptorSource final : public ByteSource {
+class DescriptorSource final : public ByteSource, public PositionalSource {
  public:
   DescriptorSource(int descriptor, std::string name, const Cancellation* cancel);
   Result<std::size_t, Error> read(MutableByteSpan out) override;
+  // Positional where the descriptor is a regular file; from where its offset stands now.
+  PositionalSource* positional() override;
+  Result<std::size_t, Error> read_at(std::uint64_t offset, MutableByteSpan out) override;
   void interrupt() noexcept override { interrupted_.cancel(); }
 
  private:
@@ -38,6 +41,7 @@ class DescriptorSource final : public ByteSource {
   const Cancellation* cancel_;
   Cancellation interrupted_;
   bool may_wait_;
+  std::uint64_t start_ = 0;  // of what positional() gives
 };
 
 // As above. A reader that went away is an error, not a signal (SIGPIPE must be ignored). Does not

@@ -5,8 +5,8 @@
 
 namespace sealane::flow {
 
-// From the file's start to its end. `file` must be as new: nothing read or written by read() or
-// write(). It stays the caller's.
+// From the file's start to its end. `file` must be as new: nothing read or written by its read() or
+// write() but here. It stays the caller's.
 class FileSource final : public ByteSource, public PositionalSource {
  public:
   explicit FileSource(File& file) : file_(file) {}
@@ -16,6 +16,7 @@ class FileSource final : public ByteSource, public PositionalSource {
 
  private:
   File& file_;
+  std::uint64_t start_ = 0;  // behind what read() gave
 };
 
 class FileSink final : public ByteSink, public PositionalSink {
@@ -27,6 +28,7 @@ class FileSink final : public ByteSink, public PositionalSink {
 
  private:
   File& file_;
+  std::uint64_t start_ = 0;  // behind what write() took
 };
 
 }  // namespace sealane::flow

@@ -10,8 +10,7 @@
 
 namespace sealane::flow {
 
-// Reading at any place, by several threads at once. Offset 0 is where the source's own read()
-// starts.
+// Reading at any place, by several threads at once. Offset 0: see positional().
 class PositionalSource {
  public:
   virtual ~PositionalSource() = default;
@@ -19,8 +18,7 @@ class PositionalSource {
   virtual Result<std::size_t, Error> read_at(std::uint64_t offset, MutableByteSpan out) = 0;
 };
 
-// Writing at any place, by several threads at once. Offset 0 is where the sink's own write()
-// starts.
+// Writing at any place, by several threads at once. Offset 0: see positional().
 class PositionalSink {
  public:
   virtual ~PositionalSink() = default;
@@ -33,8 +31,8 @@ class ByteSource {
   virtual ~ByteSource() = default;
   // 1 .. out.size() bytes, or 0 at the end. The end is only a good end if the source says success.
   virtual Result<std::size_t, Error> read(MutableByteSpan out) = 0;
-  // Not null where bytes may be read in any order (a regular file). Owned by the source. A caller
-  // uses either read() or this, never both.
+  // Not null where bytes may be read in any order (a regular file). Owned by the source. Its offset
+  // 0 is the byte that read() would give next; from then on a caller uses this alone.
   virtual PositionalSource* positional() { return nullptr; }
   // Called from another thread: the flow has failed elsewhere, so a read() that waits should return
   // any error soon. Sources that never wait long need not care.

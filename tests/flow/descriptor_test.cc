@@ -56,6 +56,11 @@ TEST(Descriptor, APipeCarriesMoreThanItHolds) {
   EXPECT_TRUE(got == sent);
 }
 
+TEST(Descriptor, APipeIsNotPositional) {
+  const Pipe pipe;
+  EXPECT_EQ(DescriptorSource(pipe.out.get(), "the pipe", nullptr).positional(), nullptr);
+}
+
 TEST(Descriptor, TheGivenPipeKeepsItsFlags) {
   const Pipe pipe;
   const int before = ::fcntl(pipe.in.get(), F_GETFL);
@@ -138,8 +143,20 @@ TEST(FileStream, ReadsAndWritesAtAnyPlace) {
   Bytes read(200);
   EXPECT_EQ(source.positional()->read_at(10, read).value(), 90U);
   EXPECT_TRUE(std::ranges::equal(ByteSpan(read).first(90), ByteSpan(content).subspan(10)));
-  EXPECT_EQ(source.read(read).value(), 100U);
+  // What read() gave is behind offset 0.
+  EXPECT_EQ(source.read(MutableByteSpan(read).first(30)).value(), 30U);
+  EXPECT_EQ(source.positional()->read_at(5, read).value(), 65U);
+  EXPECT_EQ(read[0], content[35]);
+  EXPECT_EQ(source.read(read).value(), 70U);
   EXPECT_EQ(source.read(read).value(), 0U);
+
+  // The same by a descriptor, as of a redirected standard input.
+  const OwnedDescriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  DescriptorSource redirected(descriptor.get(), "standard input", nullptr);
+  EXPECT_EQ(redirected.read(MutableByteSpan(read).first(30)).value(), 30U);
+  ASSERT_NE(redirected.positional(), nullptr);
+  EXPECT_EQ(redirected.positional()->read_at(5, read).value(), 65U);
+  EXPECT_EQ(read[0], content[35]);
   EXPECT_TRUE(system_files().remove(path).has_value());
 }
 
