@@ -305,7 +305,7 @@ Result<RepositoryView, Error> read_repository(const RepositoryPlace& place,
           {{ErrorKind::kPinMismatch, "host " + fingerprint_of(host.name) +
                                          " is not in the trust file, so its snapshots in " +
                                          printable(place.absolute(folder)) +
-                                         " count for nothing; add its key if you know it"},
+                                         " count for nothing; if you know it, pin its key with --host-key or in the trust file"},
            folder});
       continue;
     }
