@@ -6,6 +6,14 @@ namespace sealane::app {
 
 Command keygen_command();
 Command id_command();
+Command repo_init_command();
+Command repo_copy_command();
+Command backup_command();
+Command snapshots_command();
+Command restore_command();
+Command verify_command();
+Command drill_command();
+Command forget_command();
 Command version_command();
 Command generate_man_command();  // hidden, as the next
 Command completion_command();

@@ -146,7 +146,8 @@ Result<identity::TrustStore, Error> load_trust(Context& context, const std::stri
   }
   for (const std::string& text : host_keys) {
     SEALANE_TRY(const auto line, load_public_key(context, text));
-    add_key(store, "host-key", line, {});
+    // What the file says of a key is not widened by naming it again.
+    if (store.find(line.key) == nullptr) add_key(store, "host-key", line, {});
   }
   if (const std::string own = identity_path + ".pub"; exists(context, own)) {
     SEALANE_TRY(const auto line, load_public_key(context, own));

@@ -1,0 +1,186 @@
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "app/commands.h"
+#include "app/keys.h"
+#include "app/repository.h"
+#include "flow/descriptor.h"
+#include "flow/file_stream.h"
+#include "store/atomic_file.h"
+
+namespace sealane::app {
+namespace {
+
+struct Flags {
+  RepositoryFlags repository;
+  std::string snapshot;
+  std::vector<std::string> keys;
+  std::string to;
+  std::string output;
+  std::string only;
+  bool overwrite = false;
+  bool stream = false;
+  bool no_compare = false;
+  std::uint64_t threads = 0;
+};
+
+Result<int, Error> to_file(Context& context, const Flags& flags,
+                           store::DirectoryRepository& repository,
+                           const store::SnapshotInfo& snapshot, const backup::OpeningKeys& keys) {
+  auto drivers = driver_context(context);
+  StageDisplay display(context.console);
+  const bool standard = flags.output == "-";
+  std::unique_ptr<store::AtomicFile> file;
+  std::unique_ptr<flow::ByteSink> sink;
+  if (standard) {
+    if (::isatty(STDOUT_FILENO) == 1) {
+      return Error{
+          .kind = ErrorKind::kUsage,
+          .message = "will not write a dump to a terminal; redirect it, or name a file with -o"};
+    }
+    sink =
+        std::make_unique<flow::DescriptorSink>(STDOUT_FILENO, "standard output", &context.cancel);
+  } else {
+    SEALANE_TRY(file, store::AtomicFile::create(
+                          context.files, context.random, flags.output,
+                          flags.overwrite ? store::Overwrite::kAllow : store::Overwrite::kRefuse));
+    sink = std::make_unique<flow::FileSink>(file->file());
+  }
+  SEALANE_TRY(
+      const auto details,
+      backup::restore_stream(repository, snapshot, keys, flags.only, *sink, !flags.stream,
+                             static_cast<unsigned>(flags.threads), drivers, display.observer()));
+  if (file) {
+    SEALANE_TRY(file->commit());
+  }
+  const std::string& hint = details.streams.front().hint;
+  context.console.note("Restored snapshot " + short_id(snapshot.id) + " to " +
+                       (standard ? "standard output" : printable(flags.output)) +
+                       (hint.empty() ? "" : "; next: " + hint));
+  context.console.emit("restore", {{"snapshot", snapshot.id}, {"output", flags.output}});
+  return 0;
+}
+
+Result<int, Error> to_target(Context& context, const Flags& flags,
+                             store::DirectoryRepository& repository,
+                             const store::SnapshotInfo& snapshot, const backup::OpeningKeys& keys) {
+  auto drivers = driver_context(context);
+  StageDisplay display(context.console);
+  SEALANE_TRY(const auto target, backup::open_target(flags.to, drivers));
+  const auto observer = display.observer();
+  SEALANE_TRY(const auto result,
+              backup::run_restore(repository, snapshot, keys, *target,
+                                  {.overwrite = flags.overwrite,
+                                   .check_first = !flags.stream,
+                                   .compare = !flags.no_compare,
+                                   .threads = static_cast<unsigned>(flags.threads)},
+                                  drivers, observer));
+  observer.stage({.name = "", .counters = nullptr, .total = {}});
+  std::string verdict = "not compared";
+  if (result.equal)
+    verdict = *result.equal ? "equal to its fingerprint" : "DIFFERENT from its fingerprint";
+  context.console.print("Restored snapshot " + short_id(snapshot.id) + " (" + snapshot.plan + " #" +
+                        std::to_string(snapshot.seq) + ") to " + backup::redacted_url(flags.to) +
+                        ": " + format_bytes(result.plain_size) + ", " +
+                        format_duration(result.seconds) + ", " + verdict + "\n");
+  nlohmann::json message{{"snapshot", snapshot.id},
+                         {"to", backup::redacted_url(flags.to)},
+                         {"plain_bytes", result.plain_size},
+                         {"seconds", result.seconds}};
+  if (result.equal) message["equal"] = *result.equal;
+  context.console.emit("restore", std::move(message));
+  if (result.equal && !*result.equal) {
+    return Error{
+        .kind = ErrorKind::kVerificationFailed,
+        .message = "what was restored differs from the source at its moment: " + result.difference};
+  }
+  return 0;
+}
+
+Result<int, Error> run(Context& context, Flags& flags) {
+  if (flags.to.empty() == flags.output.empty()) {
+    return Error{.kind = ErrorKind::kUsage,
+                 .message =
+                     "say where to: --to URL for a database or folder, or -o FILE ('-' for "
+                     "standard output)"};
+  }
+  context.console.data_on_stdout = flags.output == "-";
+  SEALANE_TRY(auto repository, open_repository(context, flags.repository));
+  SEALANE_TRY(const auto keys,
+              load_opening_keys(context, flags.keys, flags.repository.passphrase_file));
+  SEALANE_TRY(const auto trust,
+              load_trust(context, flags.repository.trust_file, flags.repository.host_keys,
+                         flags.repository.identity_path()));
+  SEALANE_TRY(const auto snapshot, repository.find(flags.snapshot, &trust));
+  const backup::OpeningKeys opening{.identities = keys, .kept = nullptr};
+  return flags.to.empty() ? to_file(context, flags, repository, snapshot, opening)
+                          : to_target(context, flags, repository, snapshot, opening);
+}
+
+}  // namespace
+
+Command restore_command() {
+  auto flags = std::make_shared<Flags>();
+  std::vector<Option> options{
+      {.names = "-i,--open-with",
+       .value_name = "KEY",
+       .help = "Key file that opens it (age identity or OpenSSH private key); may be repeated",
+       .variable = &flags->keys,
+       .required = true,
+       .completes = Completes::kFile},
+      {.names = "--to",
+       .value_name = "URL",
+       .help = "Restore into sqlite:/FILE, postgresql://…, redis://… or file:/DIR",
+       .variable = &flags->to},
+      {.names = "-o,--output",
+       .value_name = "FILE",
+       .help = "Write the dump as it is, for the database's own tools; '-' is standard output",
+       .variable = &flags->output,
+       .completes = Completes::kFile},
+      {.names = "--only",
+       .value_name = "STREAM",
+       .help = "With -o: which stream, where a snapshot has several",
+       .variable = &flags->only},
+      {.names = "--overwrite",
+       .value_name = "",
+       .help = "Replace a target that is not empty",
+       .variable = &flags->overwrite},
+      {.names = "--stream",
+       .value_name = "",
+       .help = "Do not hash the objects first: one pass, but damage shows only when the target is "
+               "half-filled",
+       .variable = &flags->stream},
+      {.names = "--no-compare",
+       .value_name = "",
+       .help = "Do not compare the result with the fingerprint",
+       .variable = &flags->no_compare},
+      {.names = "--threads",
+       .value_name = "N",
+       .help = "Threads that open and decompress (default: one per core)",
+       .variable = &flags->threads},
+  };
+  flags->repository.add_to(options);
+  return {
+      .name = "restore",
+      .summary = "restore a snapshot into a database, a folder or a file",
+      .description =
+          "Checks the signature against the pinned keys, then every object's hash, and only then "
+          "writes. What was\n"
+          "restored is compared with the fingerprint of the source (exit code 30 if it differs). "
+          "On a new machine\n"
+          "pin the host that made the backup with --host-key or --trust.",
+      .examples =
+          {"sealane restore --repo /srv/vault -i recovery.key latest:shop --to postgresql:///shop",
+           "sealane restore -i recovery.key 3f9a -o - --only database | pg_restore -d shop"},
+      .options = std::move(options),
+      .arguments = {{.name = "SNAPSHOT",
+                     .help = "An id or unique prefix, latest, latest:PLAN, latest:HOST/PLAN",
+                     .variable = &flags->snapshot,
+                     .required = true,
+                     .completes = Completes::kNothing}},
+      .run = [flags](Context& context) { return run(context, *flags); },
+  };
+}
+
+}  // namespace sealane::app

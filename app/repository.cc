@@ -1,0 +1,186 @@
+#include "app/repository.h"
+
+#include <cerrno>
+#include <cstdlib>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "app/paths.h"
+
+namespace sealane::app {
+
+void RepositoryFlags::add_to(std::vector<Option>& options) {
+  options.push_back({.names = "--repo",
+                     .value_name = "DIR",
+                     .help = "The repository",
+                     .variable = &path,
+                     .environment = "SEALANE_REPO",
+                     .completes = Completes::kDirectory});
+  options.push_back({.names = "--trust",
+                     .value_name = "FILE",
+                     .help = "Pinned keys (default: trusted_keys beside the identity)",
+                     .variable = &trust_file,
+                     .environment = "SEALANE_TRUST",
+                     .completes = Completes::kFile});
+  options.push_back(
+      {.names = "--host-key",
+       .value_name = "KEY",
+       .help = "Pin one more host: a .pub file or a line 'ssh-ed25519 …'; may be repeated",
+       .variable = &host_keys,
+       .completes = Completes::kFile});
+  options.push_back({.names = "--identity",
+                     .value_name = "FILE",
+                     .help = "The signing key of this node (default: identity in $SEALANE_HOME)",
+                     .variable = &identity,
+                     .environment = "SEALANE_IDENTITY",
+                     .completes = Completes::kFile});
+  options.push_back({.names = "--passphrase-file",
+                     .value_name = "FILE",
+                     .help = "Passphrase of an encrypted key, instead of asking for it",
+                     .variable = &passphrase_file,
+                     .environment = "SEALANE_PASSPHRASE_FILE",
+                     .completes = Completes::kFile});
+}
+
+std::string RepositoryFlags::identity_path() const {
+  return identity.empty() ? home_path("identity") : identity;
+}
+
+store::Seams seams_of(Context& context) { return {context.files, context.clock, context.random}; }
+
+backup::DriverContext driver_context(Context& context) {
+  return {context.files, context.clock, context.random, context.cancel};
+}
+
+Result<store::DirectoryRepository, Error> open_repository(Context& context,
+                                                          const RepositoryFlags& flags) {
+  if (flags.path.empty()) {
+    return Error{.kind = ErrorKind::kUsage,
+                 .message = "which repository? Name it with --repo DIR or in SEALANE_REPO"};
+  }
+  return store::DirectoryRepository::open(seams_of(context), flags.path);
+}
+
+Result<void, Error> make_home_directory(Context& context) {
+  // Parents as well: ~/.config may be missing on a fresh machine.
+  std::string path = home_directory();
+  std::vector<std::string> missing;
+  while (!context.files.status(path).has_value()) {
+    missing.push_back(path);
+    if (path == parent_path(path)) break;
+    path = parent_path(path);
+  }
+  while (!missing.empty()) {
+    const auto made = context.files.create_directory(missing.back(), 0700);
+    if (!made.has_value() && made.error().code != EEXIST) return to_error(made.error());
+    missing.pop_back();
+  }
+  return success();
+}
+
+Result<std::vector<store::SeenHead>, Error> load_heads(Context& context) {
+  return store::HeadMemory(context.files, context.random, home_path("heads")).load();
+}
+
+Result<void, Error> remember_heads(Context& context, const std::vector<store::SeenHead>& heads) {
+  if (heads.empty()) return success();
+  SEALANE_TRY(make_home_directory(context));
+  return store::HeadMemory(context.files, context.random, home_path("heads")).remember(heads);
+}
+
+backup::Observer StageDisplay::observer() {
+  backup::Observer observer;
+  observer.stage = [this](const backup::Stage& stage) {
+    progress_.reset();
+    if (stage.name.empty()) return;
+    progress_ = std::make_unique<Progress>(
+        console_, stage.name,
+        [counters = stage.counters, total = stage.total, sealed = stage.total_is_sealed] {
+          Progress::Sample sample{.done = 0, .total = total};
+          if (counters != nullptr)
+            sample.done = sealed ? counters->sealed_bytes : counters->plain_bytes;
+          return sample;
+        });
+  };
+  observer.warning = [this](const std::string& text) { console_.warn(text); };
+  return observer;
+}
+
+Result<std::unique_ptr<WorkDirectory>, Error> WorkDirectory::create(Context& context,
+                                                                    const std::string& parent) {
+  std::string base = parent;
+  if (base.empty()) {
+    const char* temporary = std::getenv("TMPDIR");
+    base = temporary != nullptr && *temporary != '\0' ? temporary : "/tmp";
+  }
+  ByteArray<8> suffix;
+  context.random.fill(suffix);
+  std::string path = join_path(base, "sealane-drill-" + to_hex(suffix));
+  // Others may pass through but not look: a database server may run as a user of its own.
+  const auto made = context.files.create_directory(path, 0711);
+  if (!made.has_value()) return to_error(made.error());
+  return std::unique_ptr<WorkDirectory>(new WorkDirectory(context.files, std::move(path)));
+}
+
+WorkDirectory::~WorkDirectory() {
+  // The throw-away target has removed what it made.
+  static_cast<void>(files_.remove_directory(path_));
+}
+
+std::string short_id(const std::string& snapshot_id) { return snapshot_id.substr(0, 12); }
+
+std::string local_time(WallTime time) {
+  const std::time_t seconds = std::chrono::system_clock::to_time_t(
+      std::chrono::time_point_cast<std::chrono::system_clock::duration>(time));
+  std::tm parts{};
+  ::localtime_r(&seconds, &parts);
+  char text[32];
+  const std::size_t size = std::strftime(text, sizeof text, "%Y-%m-%d %H:%M", &parts);
+  return std::string(text, size);
+}
+
+std::string shorten(std::string_view text, std::size_t width) {
+  std::string shown = printable(text, 4096);
+  if (shown.size() <= width) return shown;
+  return "…" + shown.substr(shown.size() - width + 1);
+}
+
+std::uint64_t stored_size(const store::SnapshotInfo& snapshot) {
+  std::uint64_t size = 0;
+  for (const repo::ObjectRecord& object : snapshot.objects) size += object.size;
+  return size;
+}
+
+std::uint64_t total_count(const repo::Fingerprint& fingerprint) {
+  std::uint64_t count = 0;
+  for (const auto& item : fingerprint.items) count += item.count;
+  return count;
+}
+
+nlohmann::json to_json(const store::SnapshotInfo& snapshot) {
+  nlohmann::json objects = nlohmann::json::array();
+  for (const repo::ObjectRecord& object : snapshot.objects) {
+    objects.push_back(
+        {{"file", object.file}, {"size", object.size}, {"sha256", to_hex(object.sha256)}});
+  }
+  nlohmann::json json{{"id", snapshot.id},
+                      {"directory", snapshot.directory},
+                      {"host", snapshot.host},
+                      {"host_name", snapshot.host_name},
+                      {"plan", snapshot.plan},
+                      {"seq", snapshot.seq},
+                      {"previous", snapshot.previous},
+                      {"host_time", to_rfc3339(snapshot.host_time)},
+                      {"received", to_rfc3339(snapshot.received)},
+                      {"stored_bytes", stored_size(snapshot)},
+                      {"state", snapshot.forgotten ? "forgotten"
+                                : snapshot.proven  ? "proven"
+                                                   : "stored"},
+                      {"objects", std::move(objects)}};
+  if (snapshot.proven_at) json["proven_at"] = to_rfc3339(*snapshot.proven_at);
+  if (snapshot.proven_level) json["proven_level"] = repo::name_of(*snapshot.proven_level);
+  if (snapshot.forgotten_at) json["forgotten_at"] = to_rfc3339(*snapshot.forgotten_at);
+  return json;
+}
+
+}  // namespace sealane::app
