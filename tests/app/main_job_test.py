@@ -1,0 +1,334 @@
+"""Goal: the main job as a user runs it, with every failure named in the documents: back up, list, verify,
+restore, drill, forget, copy. Method: the built program on small real data; SQLite and files only, so that no
+server is needed (servers_test.py has those)."""
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+
+from support import PROGRAM, Stage, flip, main, need
+
+
+class MainJob(Stage):
+    def setUp(self):
+        super().setUp()
+        self.make_repository()
+        self.database = self.make_database()
+
+    def back_up(self, *more, code=0, source=None, **kwargs):
+        return self.expect(code, "backup", "--source", source or "sqlite:" + self.database, "--plan", "shop",
+                           "-r", self.recipient, *more, **kwargs)
+
+    def snapshots(self, *more):
+        return [m for m in self.json_lines("snapshots", *more) if m["message_type"] == "snapshot"]
+
+    def test_backup_restore_round_trip(self):
+        out, _ = self.back_up()
+        self.assertIn("Backed up sqlite:", out)
+        self.back_up()
+        listed = self.snapshots()
+        self.assertEqual([(s["plan"], s["seq"], s["state"]) for s in listed],
+                         [("shop", 1, "stored"), ("shop", 2, "stored")])
+        self.assertEqual(listed[1]["previous"], listed[0]["id"])
+        out, _ = self.ok("verify")
+        self.assertIn("Verified 2 snapshots", out)
+        self.ok("verify", "--open", "-i", self.path("recovery.key"))
+        out, _ = self.ok("restore", listed[0]["id"][:8], "-i", self.path("recovery.key"),
+                         "--to", "sqlite:" + self.path("back.db"))
+        self.assertIn("equal to its fingerprint", out)
+        rows = [sqlite3.connect(p).execute("SELECT * FROM orders ORDER BY id").fetchall()
+                for p in (self.database, self.path("back.db"))]
+        self.assertEqual(rows[0], rows[1])
+
+    def test_nothing_of_the_plaintext_is_on_the_disk(self):
+        self.back_up()
+        marker = "order 1999 ä".encode()
+        for folder, _, names in os.walk(self.path("repo")):
+            for name in names:
+                with open(os.path.join(folder, name), "rb") as file:
+                    self.assertNotIn(marker, file.read())
+        self.assertEqual(os.listdir(self.path("tmp")), [])
+
+    def test_drill_proves_and_forget_keeps_the_proof(self):
+        self.back_up()
+        out, _ = self.ok("drill", "-i", self.path("recovery.key"))
+        self.assertIn("Proven: shop #1", out)
+        self.assertEqual(os.listdir(self.path("tmp")), [])
+        for _ in range(3):
+            self.back_up()
+        self.assertEqual([s["state"] for s in self.snapshots()], ["proven", "stored", "stored", "stored"])
+        dry, _ = self.ok("forget", "--keep-last", "1", "--dry-run")
+        self.assertIn("last proven", dry)
+        self.assertEqual(len(self.snapshots()), 4)
+        self.ok("forget", "--keep-last", "1")
+        self.assertEqual([s["seq"] for s in self.snapshots()], [1, 4])
+        self.assertEqual(len(self.snapshots("--all")), 4)
+        self.ok("verify")
+        self.expect(1, "restore", self.snapshots("--all")[1]["id"], "-i", self.path("recovery.key"),
+                    "-o", self.path("x"))
+
+    def test_backup_with_drill_needs_no_recovery_key(self):
+        out, _ = self.back_up("--drill")
+        self.assertIn("Proven: shop #1", out)
+        self.assertEqual(self.snapshots()[0]["state"], "proven")
+
+    def test_restore_to_file_and_stdout(self):
+        self.back_up()
+        self.ok("restore", "latest:shop", "-i", self.path("recovery.key"), "-o", self.path("dump.db"))
+        self.assertEqual(sqlite3.connect(self.path("dump.db")).execute("PRAGMA integrity_check").fetchone(), ("ok",))
+        result = self.run_program("restore", "latest", "-i", self.path("recovery.key"), "-o", "-")
+        with open(self.path("dump.db"), "rb") as file:
+            self.assertEqual(result.stdout, file.read())
+        self.expect(2, "restore", "latest", "-i", self.path("recovery.key"), "-o", self.path("dump.db"))
+
+    @need("age", "zstd")
+    def test_stock_tools_open_it(self):
+        self.back_up()
+        self.ok("restore", "latest", "-i", self.path("recovery.key"), "-o", self.path("ours"))
+        plain = subprocess.run(f"age -d -i {self.path('recovery.key')} {self.objects()[0]} | zstd -dq",
+                               shell=True, capture_output=True, check=True).stdout
+        with open(self.path("ours"), "rb") as file:
+            self.assertEqual(file.read(), plain)
+
+    @need("ssh-keygen")
+    def test_stock_tools_check_the_signature(self):
+        self.back_up()
+        commit = self.objects(suffix="commit")[0]
+        with open(commit, encoding="utf-8") as file:
+            text, signature = file.read().split("-----BEGIN", 1)
+        with open(self.path("sig"), "w", encoding="utf-8") as file:
+            file.write("-----BEGIN" + signature)
+        with open(self.path("home", "identity.pub"), encoding="utf-8") as file:
+            key = file.read()
+        with open(self.path("signers"), "w", encoding="utf-8") as file:
+            file.write("shop " + key)
+        subprocess.run(["ssh-keygen", "-Y", "verify", "-f", self.path("signers"), "-I", "shop", "-n",
+                        "sealane-commit@v1", "-s", self.path("sig")], input=text.encode(), check=True,
+                       capture_output=True)
+
+    def test_wrong_key(self):
+        self.back_up()
+        for key in ("other.key", "home/identity"):
+            _, err = self.expect(12, "restore", "latest", "-i", self.path(key), "-o", self.path("x"))
+            self.assertIn("key", err)
+            self.assertFalse(os.path.exists(self.path("x")))
+        self.expect(12, "drill", "-i", self.path("other.key"))
+        self.expect(12, "verify", "--open", "-i", self.path("other.key"))
+
+    def test_every_object_that_is_damaged_is_named(self):
+        self.back_up()
+        files = self.objects() + self.objects(suffix="details.age")
+        for name in files:
+            for damage in ("flip", "cut", "longer", "gone"):
+                copy = self.path("copy")
+                shutil.rmtree(copy, ignore_errors=True)
+                shutil.copytree(self.path("repo"), copy)
+                victim = name.replace(self.path("repo"), copy)
+                if damage == "flip":
+                    flip(victim)
+                elif damage == "cut":
+                    os.truncate(victim, os.path.getsize(victim) - 1)
+                elif damage == "longer":
+                    with open(victim, "ab") as file:
+                        file.write(b"x")
+                else:
+                    os.remove(victim)
+                _, err = self.expect(30, "verify", "--repo", copy)
+                self.assertIn(os.path.basename(name), err, damage)
+                self.expect(30, "restore", "--repo", copy, "latest", "-i", self.path("recovery.key"),
+                            "--to", "sqlite:" + self.path("never.db"))
+                self.assertFalse(os.path.exists(self.path("never.db")))
+                _, err = self.expect(30, "restore", "--repo", copy, "--stream", "latest", "-i",
+                                     self.path("recovery.key"), "--to", "sqlite:" + self.path("never.db"))
+                self.assertFalse(os.path.exists(self.path("never.db")))
+
+    def test_a_changed_commit_is_found(self):
+        self.back_up()
+        commit = self.objects(suffix="commit")[0]
+        with open(commit, encoding="utf-8") as file:
+            text = file.read()
+        with open(commit, "w", encoding="utf-8") as file:
+            file.write(text.replace('"plan": "shop"', '"plan": "shoq"').replace('"plan":"shop"', '"plan":"shoq"'))
+        self.expect(30, "verify")
+
+    def test_unknown_signer(self):
+        self.back_up()
+        stranger = {"SEALANE_HOME": self.path("stranger")}
+        os.mkdir(self.path("stranger"), 0o700)
+        _, err = self.expect(21, "restore", "latest", "-i", self.path("recovery.key"), "-o", self.path("x"),
+                             env=stranger)
+        self.assertIn("--host-key", err)
+        self.ok("restore", "latest", "-i", self.path("recovery.key"), "-o", self.path("x"),
+                "--host-key", self.path("home", "identity.pub"), env=stranger)
+
+    def test_rolled_back_repository(self):
+        self.back_up()
+        shutil.copytree(self.path("repo"), self.path("old"))
+        self.back_up()
+        shutil.rmtree(self.path("repo"))
+        shutil.copytree(self.path("old"), self.path("repo"))
+        _, err = self.expect(30, "verify")
+        self.assertIn("rolled back", err.lower().replace("-", " "))
+        self.back_up(code=30)
+
+    def test_forked_chain(self):
+        self.back_up()
+        shutil.copytree(self.path("repo"), self.path("other"))
+        self.back_up()
+        os.remove(self.path("home", "heads"))
+        self.back_up("--repo", self.path("other"))
+        _, err = self.expect(30, "repo", "copy", self.path("other"), self.path("repo"))
+        self.assertIn("exists twice", err)
+
+    def test_copy_resumes_and_is_complete(self):
+        for _ in range(3):
+            self.back_up()
+        self.ok("drill", "-i", self.path("recovery.key"))
+        self.ok("repo", "copy", self.path("repo"), self.path("usb"))
+        out, _ = self.ok("repo", "copy", self.path("repo"), self.path("usb"))
+        self.assertIn("Copied 0 snapshots", out)
+        self.ok("verify", "--repo", self.path("usb"))
+        self.assertEqual([s["state"] for s in self.snapshots("--repo", self.path("usb"))],
+                         ["stored", "stored", "proven"])
+
+    def test_repository_errors(self):
+        self.expect(10, "snapshots", "--repo", self.path("nowhere"))
+        self.expect(2, "repo", "init", self.path("home"))
+        self.expect(2, "backup", "--source", "sqlite:" + self.database)
+        with open(self.path("repo", "repo.json"), encoding="utf-8") as file:
+            text = file.read()
+        with open(self.path("repo", "repo.json"), "w", encoding="utf-8") as file:
+            file.write(text.replace('"format": 1', '"format": 2').replace('"format":1', '"format":2'))
+        _, err = self.expect(1, "snapshots")
+        self.assertIn("newer", err)
+
+    def test_source_errors(self):
+        for source, wanted in (("sqlite:" + self.path("missing.db"), "missing.db"),
+                               ("ftp://x", "ftp"), ("nonsense", "nonsense")):
+            result = self.run_program("backup", "--source", source, "--plan", "p", "-r", self.recipient)
+            self.assertNotEqual(result.returncode, 0, source)
+            self.assertIn(wanted, result.stderr.decode())
+        self.assertEqual(self.snapshots(), [])
+        with open(self.path("junk.db"), "wb") as file:
+            file.write(b"not a database at all" * 100)
+        self.back_up(code=1, source="sqlite:" + self.path("junk.db"))
+        self.assertEqual(self.snapshots(), [])
+
+    def test_refuses_to_seal_to_itself(self):
+        with open(self.path("home", "identity.pub"), encoding="utf-8") as file:
+            own = file.read().strip()
+        args = ["backup", "--source", "sqlite:" + self.database, "--plan", "shop", "-r", own]
+        _, err = self.expect(2, *args)
+        self.assertIn("--self-readable", err)
+        self.ok(*args, "--self-readable")
+
+    def test_locked(self):
+        fifo = self.path("fifo")
+        os.mkfifo(fifo)
+        with subprocess.Popen([PROGRAM, "backup", "--source", "stdin:x", "--plan", "shop", "-r", self.recipient],
+                              stdin=subprocess.PIPE, env=self.env, stderr=subprocess.PIPE) as slow:
+            slow.stdin.write(b"x")
+            slow.stdin.flush()
+            deadline = time.monotonic() + 30
+            while self.run_program("backup", "--source", "sqlite:" + self.database, "--plan", "shop", "-r",
+                                   self.recipient).returncode != 11:
+                self.assertLess(time.monotonic(), deadline, "never locked")
+            slow.stdin.close()
+            self.assertEqual(slow.wait(timeout=60), 0)
+        self.back_up()
+
+    def test_interrupt_leaves_nothing(self):
+        with subprocess.Popen([PROGRAM, "backup", "--source", "stdin:x", "--plan", "big", "-r", self.recipient],
+                              stdin=subprocess.PIPE, env=self.env, stderr=subprocess.PIPE) as process:
+            process.stdin.write(b"x" * (8 << 20))
+            process.stdin.flush()
+            time.sleep(0.5)
+            process.send_signal(signal.SIGINT)
+            self.assertEqual(process.wait(timeout=60), 130)
+            process.stdin = None
+        left = [n for _, folders, names in os.walk(self.path("repo")) for n in folders + names if ".tmp" in n]
+        self.assertEqual(left, [])
+        self.assertEqual(self.snapshots(), [])
+        self.ok("verify")
+
+    def test_consistent_under_a_writer(self):
+        stop = threading.Event()
+
+        def write():
+            connection = sqlite3.connect(self.database, timeout=30)
+            connection.execute("PRAGMA journal_mode=WAL")
+            n = 0
+            while not stop.is_set():
+                n += 1
+                with connection:
+                    connection.execute("INSERT INTO orders (name, total) VALUES ('a', 1)")
+                    connection.execute("INSERT INTO orders (name, total) VALUES ('b', -1)")
+            connection.close()
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            for _ in range(3):
+                self.back_up("--drill")
+        finally:
+            stop.set()
+            writer.join()
+        self.ok("restore", "latest", "-i", self.path("recovery.key"), "--to", "sqlite:" + self.path("back.db"))
+        pairs = sqlite3.connect(self.path("back.db")).execute(
+            "SELECT sum(name = 'a'), sum(name = 'b') FROM orders").fetchone()
+        self.assertEqual(pairs[0], pairs[1])
+
+    def test_files(self):
+        tree = self.path("tree")
+        os.makedirs(os.path.join(tree, "a", "b"))
+        for i in range(50):
+            with open(os.path.join(tree, "a", f"file {i}"), "wb") as file:
+                file.write(os.urandom(i * 100))
+        os.symlink("file 1", os.path.join(tree, "a", "link"))
+        os.link(os.path.join(tree, "a", "file 2"), os.path.join(tree, "a", "b", "hard"))
+        with open(os.path.join(tree, "sparse"), "wb") as file:
+            file.seek(50 << 20)
+            file.write(b"end")
+        self.back_up("--drill", source="file:" + tree)
+        self.ok("restore", "latest", "-i", self.path("recovery.key"), "--to", "file:" + self.path("out"))
+        self.assertEqual(subprocess.run(["diff", "-r", "--no-dereference", tree, self.path("out")],
+                                        capture_output=True).stdout, b"")
+        self.assertLess(os.stat(self.path("out", "sparse")).st_blocks, 1000)
+        self.expect(2, "restore", "latest", "-i", self.path("recovery.key"), "--to", "file:" + self.path("out"))
+
+    def test_unreadable_files_are_named(self):
+        tree = self.path("tree")
+        os.mkdir(tree)
+        for name in ("open", "secret"):
+            with open(os.path.join(tree, name), "w", encoding="utf-8") as file:
+                file.write(name)
+        os.chmod(os.path.join(tree, "secret"), 0)
+        _, err = self.back_up(code=3, source="file:" + tree, user=self.plain_user())
+        self.assertIn("secret", err)
+        self.assertEqual(len(self.snapshots()), 1)
+
+    def test_stdin(self):
+        data = os.urandom(5 << 20)
+        self.ok("backup", "--source", "stdin:dump", "--plan", "pipe", "-r", self.recipient, stdin=data)
+        result = self.run_program("restore", "latest:pipe", "-i", self.path("recovery.key"), "-o", "-")
+        self.assertEqual(result.stdout, data)
+        self.expect(2, "drill", "latest:pipe", "-i", self.path("recovery.key"))
+
+    def test_several_sources_get_a_chain_each(self):
+        other = self.make_database("other.db", 10)
+        os.mkdir(self.path("tree"))
+        messages = self.json_lines("backup", "--source", "sqlite:" + self.database, "--source", "sqlite:" + other,
+                                   "--source", "file:" + self.path("tree"), "--plan", "night", "-r", self.recipient)
+        plans = [m["snapshot"]["plan"] for m in messages if m["message_type"] == "backup"]
+        self.assertEqual(plans, ["night.sqlite-shop", "night.sqlite-other", "night.file"])
+        # One that fails does not keep the others from being saved.
+        self.expect(1, "backup", "--source", "sqlite:" + self.path("missing"), "--source", "sqlite:" + other,
+                    "--plan", "two", "-r", self.recipient)
+        self.assertIn("two.sqlite-other", [s["plan"] for s in self.snapshots()])
+
+
+if __name__ == "__main__":
+    main()
