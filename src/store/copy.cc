@@ -57,6 +57,8 @@ class Copier {
       }
       SEALANE_TRY(copy_proofs(snapshot));
     }
+    // What an earlier run has brought may not be durable yet: it may have died just then.
+    SEALANE_TRY(durable(files_.sync_directory(directory)));
     return compare_ends(chain);
   }
 
@@ -128,7 +130,14 @@ class Copier {
     }
     // A copy keeps the time at which the first repository got it, else all that came by one copy
     // would be of one day to the retention rules. Only the future is not believed.
-    const WallTime received = std::min(snapshot.received, to_.seams.clock.wall_now());
+    WallTime received = to_.seams.clock.wall_now();
+    const auto original = read_received(from_, snapshot.directory);
+    if (original.has_value()) {
+      received = std::min(received, original.value());
+    } else if (original.error().kind != ErrorKind::kVerificationFailed) {
+      report_.problems.push_back({original.error(), snapshot.directory});
+      return false;  // it may be readable the next time
+    }
     SEALANE_TRY(durable(
         write_again(join_path(staging, kReceivedFile), as_bytes(to_rfc3339(received) + "\n"))));
     SEALANE_TRY(durable(write_again(join_path(staging, kCommitFile), text.value())));
@@ -186,7 +195,7 @@ class Copier {
       if (progress_ && !progress_(block.size())) return stopped();
       return success();
     };
-    SEALANE_TRY(for_each_block(*in.value(), put));
+    SEALANE_TRY(for_each_block(*in.value(), object.size, put));
     if (offset != object.size || hash.finish() != object.sha256) {
       const std::string relative = snapshot.directory + "/" + object.file;
       report_.problems.push_back(
@@ -283,6 +292,8 @@ Result<CopyReport, Error> DirectoryRepository::copy_to(const std::string& path,
                                         printable(path_) +
                                         "; copy into an empty folder or an earlier copy"};
   }
+  const auto synced = seams_.files.sync_directory(path);
+  if (!synced.has_value()) return to_error(synced.error());
   SEALANE_TRY(const auto view, read_repository(place(), trust));
   CopyReport report;
   report.problems = view.problems;

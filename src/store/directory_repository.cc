@@ -177,10 +177,14 @@ Result<std::unique_ptr<SnapshotWriter>, Error> DirectoryRepository::begin(
   const RepositoryPlace here = place();
   const std::string key_id = repo::key_id(host);
   const std::string chain = path_ + "/" + chain_directory(key_id, plan);
-  for (const std::string& folder : {parent_path(chain), chain}) {
-    const auto made = ensure_directory(seams_.files, folder);
-    if (!made.has_value()) return to_error(made.error());
-  }
+  // Whoever made the repository may have died before repo.json was sure to stay.
+  const auto prepare = [&]() -> FileResult<void> {
+    SEALANE_TRY(seams_.files.sync_directory(path_));
+    SEALANE_TRY(ensure_directory(seams_.files, parent_path(chain)));
+    return ensure_directory(seams_.files, chain);
+  };
+  const auto prepared = prepare();
+  if (!prepared.has_value()) return to_error(prepared.error());
   SEALANE_TRY(auto lock, lock_chain(here, key_id, plan));
   for (const std::string& folder : {chain, join_path(chain, kForgottenFolder)}) {
     const auto cleaned = remove_left_overs(seams_.files, folder);
@@ -305,8 +309,8 @@ Result<void, Error> DirectoryRepository::verify_object(const SnapshotInfo& snaps
     }
     return success();
   };
-  SEALANE_TRY(const std::uint64_t size, for_each_block(*opened, check));
   const ObjectRecord& record = *find_object(snapshot, file);
+  SEALANE_TRY(const std::uint64_t size, for_each_block(*opened, record.size, check));
   if (size != record.size || hash.finish() != record.sha256) {
     return verification_failed(printable(join_path(join_path(path_, snapshot.directory), file)) +
                                " is damaged: its content is not what its host signed for");

@@ -59,6 +59,14 @@ struct Forgetter {
     return success();
   }
 
+  // Records that an earlier run has made may not be durable yet: it may have died just then.
+  Result<void, Error> settle_records(const ChainView& chain) {
+    const auto synced = place.seams.files.sync_directory(
+        join_path(place.absolute(chain.directory), kForgottenFolder));
+    if (!synced.has_value() && synced.error().code != ENOENT) return to_error(synced.error());
+    return success();
+  }
+
   // Objects that are gone already are no failure.
   Result<void, Error> delete_objects(const SnapshotInfo& snapshot) {
     FileSystem& files = place.seams.files;
@@ -146,6 +154,7 @@ Result<ForgetReport, Error> DirectoryRepository::forget(const identity::SigningK
       for (const SnapshotInfo& snapshot : to_forget) report.freed_bytes += size_of(snapshot);
       continue;
     }
+    SEALANE_TRY(forgetter.settle_records(chain));
     for (const SnapshotInfo& snapshot : chain.snapshots) {
       if (!snapshot.forgotten) continue;
       SEALANE_TRY(forgetter.delete_objects(snapshot));

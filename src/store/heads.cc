@@ -108,7 +108,12 @@ Result<void, Error> HeadMemory::remember(const std::vector<SeenHead>& heads) {
       changed = true;
     }
   }
-  if (!changed) return success();
+  if (!changed) {
+    // An earlier process may have died between its rename and its sync.
+    const auto synced = files_.sync_directory(parent_path(path_));
+    if (!synced.has_value()) return to_error(synced.error());
+    return success();
+  }
   const std::string text = format_heads(std::move(known));
   if (text.size() > kMaxFileSize) {
     return Error{ErrorKind::kFailed, printable(path_) + " would grow beyond what is read back"};

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -127,8 +128,9 @@ Result<std::unique_ptr<FileLock>, Error> lock_shortly(FileSystem& files, const s
 }
 
 Result<std::uint64_t, Error> for_each_block(
-    File& file, const std::function<Result<void, Error>(ByteSpan)>& use) {
-  Bytes block(kBlock);
+    File& file, std::uint64_t expected_size,
+    const std::function<Result<void, Error>(ByteSpan)>& use) {
+  Bytes block(static_cast<std::size_t>(std::clamp<std::uint64_t>(expected_size, 1, kBlock)));
   std::uint64_t size = 0;
   for (;;) {
     const auto got = file.read(block);

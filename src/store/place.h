@@ -45,8 +45,10 @@ Result<std::unique_ptr<FileLock>, Error> lock_chain(const RepositoryPlace& place
 // Waits up to some seconds for a lock that is only ever held shortly; then kLocked.
 Result<std::unique_ptr<FileLock>, Error> lock_shortly(FileSystem& files, const std::string& path);
 
-// Reads a whole file in blocks: for each, `use` gets the bytes and says whether to go on.
+// Reads a whole file, of some `expected_size`, in blocks: `use` gets each and says whether to go
+// on. The size that was read.
 Result<std::uint64_t, Error> for_each_block(
-    File& file, const std::function<Result<void, Error>(ByteSpan)>& use);
+    File& file, std::uint64_t expected_size,
+    const std::function<Result<void, Error>(ByteSpan)>& use);
 
 }  // namespace sealane::store

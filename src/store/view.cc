@@ -49,19 +49,6 @@ Result<std::string, Error> read_document(const RepositoryPlace& place, const std
   return to_error(content.error());
 }
 
-Result<WallTime, Error> read_received(const RepositoryPlace& place, const std::string& directory) {
-  const std::string relative = directory + "/" + std::string(kReceivedFile);
-  SEALANE_TRY(const std::string text, read_document(place, relative, kMaxReceived));
-  const auto time = text.ends_with('\n')
-                        ? from_rfc3339(std::string_view(text).substr(0, text.size() - 1))
-                        : std::nullopt;
-  if (!time) {
-    return verification_failed(printable(place.absolute(relative)) +
-                               " does not hold the time at which the snapshot came");
-  }
-  return *time;
-}
-
 // The forgotten record of `snapshot`, checked; its time.
 Result<WallTime, Error> read_forgotten(const RepositoryPlace& place, const SnapshotInfo& snapshot,
                                        const std::string& relative,
@@ -232,6 +219,19 @@ Result<repo::SignedCommit, Error> read_commit(const RepositoryPlace& place,
   if (commit.plan != plan) return foreign("plan");
   if (commit.seq != seq) return foreign("place in its chain");
   return std::move(opened.value());
+}
+
+Result<WallTime, Error> read_received(const RepositoryPlace& place, const std::string& directory) {
+  const std::string relative = directory + "/" + std::string(kReceivedFile);
+  SEALANE_TRY(const std::string text, read_document(place, relative, kMaxReceived));
+  const auto time = text.ends_with('\n')
+                        ? from_rfc3339(std::string_view(text).substr(0, text.size() - 1))
+                        : std::nullopt;
+  if (!time) {
+    return verification_failed(printable(place.absolute(relative)) +
+                               " does not hold the time at which the snapshot came");
+  }
+  return *time;
 }
 
 SnapshotInfo to_snapshot(const repo::SignedCommit& commit, const std::string& key_id) {

@@ -34,6 +34,8 @@ Result<RepositoryView, Error> read_repository(const RepositoryPlace& place,
 Result<repo::SignedCommit, Error> read_commit(const RepositoryPlace& place,
                                               const std::string& key_id, const std::string& plan,
                                               std::uint64_t seq);
+// What the file beside a commit says. kVerificationFailed if it is missing or damaged.
+Result<WallTime, Error> read_received(const RepositoryPlace& place, const std::string& directory);
 SnapshotInfo to_snapshot(const repo::SignedCommit& commit, const std::string& key_id);
 
 // "snapshot 7 of plan shop of host SHA256:…"
