@@ -41,7 +41,7 @@ stop_postgresql() {  # FOLDER
 start_redis() {  # FOLDER
   mkdir -p "$1"
   (cd "$1" && exec redis-server --port 0 --unixsocket "$1/redis.sock" --save '' --dir "$1" \
-    --loglevel warning --logfile "$1/log") &
+    --repl-diskless-sync-delay 0 --loglevel warning --logfile "$1/log") &
   pids+=($!)
   redis_pid=$!
   for _ in $(seq 100); do

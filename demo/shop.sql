@@ -1,6 +1,6 @@
 -- A shop of plausible size: customers, orders, order lines, an audit table and a view.
 SET client_min_messages = warning;
-SELECT setseed(0.5);
+SELECT setseed(0.5) \g /dev/null
 CREATE TABLE customers (
   id serial PRIMARY KEY, name text NOT NULL, email text UNIQUE, city text, joined date, profile jsonb);
 CREATE TABLE orders (
