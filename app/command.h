@@ -3,6 +3,8 @@
 // completion are all made from the same description.
 #include <cstdint>
 #include <functional>
+#include <optional>
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
@@ -57,8 +59,12 @@ struct Command {
   std::vector<Option> options;
   std::vector<Argument> arguments;
   // The exit code, or the failure. --json, --quiet and --verbose are in context.console already.
-  std::function<Result<int, Error>(Context&)> run;
+  std::function<Result<int, Error>(Context&)> run = {};
   bool hidden = false;
+  // Instead of `run`, where another program defined the flags: takes the words behind the verb as
+  // they are, says what failed itself, returns the exit code. Nothing: help was asked for.
+  std::function<std::optional<int>(Context&, std::span<char* const>)> run_words = {};
+  std::string also_called = {};  // also runs when the program's own name ends in this
 };
 
 // All commands of the program, in the order of --help.

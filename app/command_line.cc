@@ -82,6 +82,17 @@ void add_command(CLI::App& root, std::map<std::string, CLI::App*>& groups, const
 }  // namespace
 
 int run_command_line(int argc, char** argv, std::vector<Command>& commands, Context& context) {
+  std::vector<const char*> arguments(argv, argv + argc);
+  for (const Command& command : commands) {
+    if (!command.run_words) continue;
+    const bool renamed =
+        !command.also_called.empty() && std::string_view(argv[0]).ends_with(command.also_called);
+    if (!renamed && (argc < 2 || argv[1] != command.name)) continue;
+    const auto words = std::span(argv, static_cast<std::size_t>(argc)).subspan(renamed ? 1 : 2);
+    if (const auto code = command.run_words(context, words)) return *code;
+    arguments = {argv[0], command.name.c_str(), "--help"};
+    break;
+  }
   CLI::App root("Encrypted backups that are proven by restoring them.", "sealane");
   root.set_version_flag("--version", "sealane " SEALANE_VERSION);
   root.require_subcommand(1);
@@ -89,12 +100,12 @@ int run_command_line(int argc, char** argv, std::vector<Command>& commands, Cont
   std::map<std::string, CLI::App*> groups;
   const Command* chosen = nullptr;
   for (const Command& command : commands) add_command(root, groups, command, context, chosen);
-  if (argc <= 1) {
+  if (arguments.size() <= 1) {
     std::fputs(root.help().c_str(), stderr);
     return exit_code(ErrorKind::kUsage);
   }
   try {
-    root.parse(argc, argv);
+    root.parse(static_cast<int>(arguments.size()), arguments.data());
   } catch (const CLI::CallForHelp& help) {
     return root.exit(help);
   } catch (const CLI::CallForVersion& version) {

@@ -6,6 +6,7 @@ std::vector<Command> all_commands() {
   return {
       keygen_command(),
       id_command(),
+      decrypt_command(),
       repo_init_command(),
       repo_copy_command(),
       backup_command(),

@@ -15,6 +15,7 @@ Command verify_command();
 Command drill_command();
 Command forget_command();
 Command version_command();
+Command decrypt_command();
 Command generate_man_command();  // hidden, as the next
 Command completion_command();
 
