@@ -34,8 +34,8 @@ enum class Completes : std::uint8_t { kNothing, kFile, kDirectory };
 
 struct Option {
   std::string names;       // "-r,--recipient" or "--strict"
-  std::string value_name;  // "RECIPIENT"; empty for a switch
-  std::string help;        // one sentence without full stop
+  std::string value_name = {};  // "RECIPIENT"; empty for a switch
+  std::string help = {};        // one sentence without full stop
   Variable variable;
   bool required = false;
   std::vector<std::string> choices = {};

@@ -6,6 +6,8 @@ std::vector<Command> all_commands() {
   return {
       keygen_command(),
       id_command(),
+      seal_command(),
+      open_command(),
       decrypt_command(),
       repo_init_command(),
       repo_copy_command(),

@@ -6,6 +6,9 @@ namespace sealane::app {
 
 Command keygen_command();
 Command id_command();
+Command seal_command();
+Command open_command();
+Command decrypt_command();
 Command repo_init_command();
 Command repo_copy_command();
 Command backup_command();
@@ -15,7 +18,7 @@ Command verify_command();
 Command drill_command();
 Command forget_command();
 Command version_command();
-Command decrypt_command();
+
 Command generate_man_command();  // hidden, as the next
 Command completion_command();
 
