@@ -1,0 +1,70 @@
+"""Goal: --json keeps its promise (docs/json.md): every line is one object with message_type and schema, and no
+field disappears. Method: a golden file of message types and field names; a field may be added there, never
+removed."""
+import json
+import os
+
+from support import Stage, main
+
+GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "json_golden.json")
+
+
+def shape(value, prefix=""):
+    """All field names of a message, nested ones with a dot, those of list items with []."""
+    if isinstance(value, dict):
+        return {name for key, item in value.items() for name in {prefix + key} | shape(item, prefix + key + ".")}
+    if isinstance(value, list):
+        return {name for item in value for name in shape(item, prefix[:-1] + "[].")}
+    return set()
+
+
+class Json(Stage):
+    def test_messages_have_their_fields(self):
+        seen = {}
+
+        def run(*args, code=0, **kwargs):
+            for message in self.json_lines(*args, code=code, **kwargs):
+                self.assertEqual(message["schema"], 1, message)
+                seen.setdefault(message["message_type"], set()).update(shape(message))
+
+        self.make_keys()
+        run("keygen", "-o", self.path("second"))
+        run("keygen", "--recovery", "-o", self.path("third.key"))
+        run("id")
+        run("repo", "init", self.path("repo"))
+        self.env["SEALANE_REPO"] = self.path("repo")
+        database = self.make_database()
+        run("backup", "--source", "sqlite:" + database, "--plan", "shop", "-r", self.recipient, "--drill")
+        run("backup", "--source", "sqlite:" + database, "--plan", "shop", "-r", self.recipient)
+        run("snapshots")
+        run("snapshots", "-i", self.path("recovery.key"))
+        run("verify")
+        run("drill", "-i", self.path("recovery.key"))
+        run("restore", "latest", "-i", self.path("recovery.key"), "--to", "sqlite:" + self.path("back.db"))
+        run("restore", "latest", "-i", self.path("recovery.key"), "-o", self.path("back"))
+        run("forget", "--keep-last", "1", "--dry-run")
+        run("repo", "copy", self.path("repo"), self.path("copy"))
+        with open(self.path("plain"), "wb") as file:
+            file.write(b"x" * 100000)
+        run("seal", "-r", self.recipient, "-o", self.path("sealed"), self.path("plain"))
+        run("open", "-i", self.path("recovery.key"), "-o", self.path("opened"), self.path("sealed"))
+        run("version")
+        run("snapshots", "--repo", self.path("nowhere"), code=10)
+
+        with open(GOLDEN, encoding="utf-8") as file:
+            golden = {kind: set(fields) for kind, fields in json.load(file).items()}
+        if os.environ.get("SEALANE_UPDATE_GOLDEN"):
+            with open(GOLDEN, "w", encoding="utf-8") as file:
+                json.dump({k: sorted(v) for k, v in sorted(seen.items())}, file, indent=1)
+                file.write("\n")
+            return
+        for kind, fields in golden.items():
+            self.assertIn(kind, seen, f"message type {kind} is gone")
+            self.assertEqual(fields - seen[kind], set(), f"{kind} lost fields")
+        for kind, fields in seen.items():
+            self.assertIn(kind, golden, f"message type {kind} is not in the golden file")
+            self.assertEqual(fields - golden[kind], set(), f"{kind} has fields that are not in the golden file")
+
+
+if __name__ == "__main__":
+    main()
