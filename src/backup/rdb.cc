@@ -1,0 +1,953 @@
+#include "backup/rdb.h"
+
+#include <bit>
+#include <charconv>
+#include <cmath>
+
+#include "base/byte_reader.h"
+
+namespace sealane::backup {
+namespace {
+
+constexpr std::uint64_t kCrcPolynomial = 0x95ac9329ac4bc9b5;  // reflected
+
+struct CrcTables {
+  std::array<std::array<std::uint64_t, 256>, 8> t{};
+};
+constexpr CrcTables make_crc_tables() {
+  CrcTables tables;
+  for (std::uint64_t i = 0; i < 256; ++i) {
+    std::uint64_t crc = i;
+    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? kCrcPolynomial : 0);
+    tables.t[0][i] = crc;
+  }
+  for (std::size_t i = 0; i < 256; ++i) {
+    for (std::size_t k = 1; k < 8; ++k) {
+      tables.t[k][i] = tables.t[0][tables.t[k - 1][i] & 0xff] ^ (tables.t[k - 1][i] >> 8);
+    }
+  }
+  return tables;
+}
+constexpr CrcTables kCrc = make_crc_tables();
+
+enum Opcode : std::uint8_t {
+  kSlotInfo = 244,
+  kFunction2 = 245,
+  kModuleAux = 247,
+  kIdle = 248,
+  kFrequency = 249,
+  kAux = 250,
+  kResizeDatabase = 251,
+  kExpiresMilliseconds = 252,
+  kExpiresSeconds = 253,
+  kSelectDatabase = 254,
+  kEnd = 255,
+};
+
+enum Type : std::uint8_t {
+  kTypeString = 0,
+  kTypeList = 1,
+  kTypeSet = 2,
+  kTypeZset = 3,
+  kTypeHash = 4,
+  kTypeZset2 = 5,
+  kTypeModule2 = 7,
+  kTypeListZiplist = 10,
+  kTypeSetIntset = 11,
+  kTypeZsetZiplist = 12,
+  kTypeHashZiplist = 13,
+  kTypeListQuicklist = 14,
+  kTypeStream = 15,
+  kTypeHashListpack = 16,
+  kTypeZsetListpack = 17,
+  kTypeListQuicklist2 = 18,
+  kTypeStream2 = 19,
+  kTypeSetListpack = 20,
+  kTypeStream3 = 21,
+};
+
+// What a user calls it: the digest of a list does not depend on the encoding it is stored in.
+char kind_of(std::uint8_t type) {
+  switch (type) {
+    case kTypeString:
+      return 's';
+    case kTypeList:
+    case kTypeListZiplist:
+    case kTypeListQuicklist:
+    case kTypeListQuicklist2:
+      return 'l';
+    case kTypeSet:
+    case kTypeSetIntset:
+    case kTypeSetListpack:
+      return 'm';
+    case kTypeZset:
+    case kTypeZset2:
+    case kTypeZsetZiplist:
+    case kTypeZsetListpack:
+      return 'z';
+    case kTypeHash:
+    case kTypeHashZiplist:
+    case kTypeHashListpack:
+      return 'h';
+    case kTypeStream:
+    case kTypeStream2:
+    case kTypeStream3:
+      return 'x';
+    case kTypeModule2:
+      return 'o';
+    default:
+      return 0;
+  }
+}
+
+// A span of the input, or bytes of its own: an integer as decimal text, an unpacked string.
+class Text {
+ public:
+  Text() = default;
+  explicit Text(ByteSpan view) : view_(view) {}
+  explicit Text(Bytes owned) : owned_(std::move(owned)), is_owned_(true) {}
+  explicit Text(std::int64_t number) : Text(to_bytes(std::to_string(number))) {}
+  ByteSpan view() const { return is_owned_ ? ByteSpan(owned_) : view_; }
+
+ private:
+  Bytes owned_;
+  ByteSpan view_;
+  bool is_owned_ = false;
+};
+
+std::int64_t little_signed(ByteSpan bytes) {
+  std::uint64_t value = 0;
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    value |= std::to_integer<std::uint64_t>(bytes[i]) << (8 * i);
+  }
+  const auto unused = static_cast<unsigned>(64 - 8 * bytes.size());
+  return static_cast<std::int64_t>(value << unused) >> unused;
+}
+
+// Calls `visit` with the decimal text of `number`.
+template <class Visit>
+bool visit_number(std::int64_t number, Visit& visit) {
+  std::array<char, 24> buffer{};
+  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), number).ptr;
+  return visit(as_bytes(std::string_view(buffer.data(), end)));
+}
+
+// The packed forms, element by element: visit(ByteSpan) says whether to go on. False for a
+// malformed one. Nothing is allocated, whatever they claim to hold.
+
+// Total size (4 bytes), offset of the last (4), count (2), entries, 0xff.
+template <class Visit>
+bool visit_ziplist(ByteSpan blob, Visit visit) {
+  ByteReader in(blob);
+  const auto total = in.integer<std::uint32_t>(Endian::kLittle);
+  const auto tail = in.integer<std::uint32_t>(Endian::kLittle);
+  const auto count = in.integer<std::uint16_t>(Endian::kLittle);
+  if (!total || !tail || !count || *total != blob.size()) return false;
+  for (std::uint64_t seen = 0;; ++seen) {
+    const auto previous = in.u8();  // size of the entry before: 1 byte, or 0xfe and 4
+    if (!previous) return false;
+    if (*previous == 0xff) return in.empty() && (*count == 0xffff || *count == seen);
+    if (*previous == 0xfe && !in.bytes(4)) return false;
+    const auto lead = in.u8();
+    if (!lead) return false;
+    if (*lead < 0xc0) {  // text, its size in 6, 14 or 32 bits
+      std::size_t size = *lead & 0x3f;
+      if (*lead >= 0x80) {
+        const auto length = in.u32();
+        if (*lead != 0x80 || !length) return false;
+        size = *length;
+      } else if (*lead >= 0x40) {
+        const auto low = in.u8();
+        if (!low) return false;
+        size = size << 8 | *low;
+      }
+      const auto text = in.bytes(size);
+      if (!text || !visit(*text)) return false;
+      continue;
+    }
+    std::size_t width = 0;
+    switch (*lead) {
+      case 0xc0:
+        width = 2;
+        break;
+      case 0xd0:
+        width = 4;
+        break;
+      case 0xe0:
+        width = 8;
+        break;
+      case 0xf0:
+        width = 3;
+        break;
+      case 0xfe:
+        width = 1;
+        break;
+      default:
+        if (*lead < 0xf1 || *lead > 0xfd) return false;
+        if (!visit_number(*lead - 0xf1, visit)) return false;
+        continue;
+    }
+    const auto raw = in.bytes(width);
+    if (!raw || !visit_number(little_signed(*raw), visit)) return false;
+  }
+}
+
+// Total size (4 bytes), count (2), entries with a backward size, 0xff.
+template <class Visit>
+bool visit_listpack(ByteSpan blob, Visit visit) {
+  ByteReader in(blob);
+  const auto total = in.integer<std::uint32_t>(Endian::kLittle);
+  const auto count = in.integer<std::uint16_t>(Endian::kLittle);
+  if (!total || !count || *total != blob.size()) return false;
+  for (std::uint64_t seen = 0;; ++seen) {
+    const std::size_t start = in.remaining();
+    const auto lead = in.u8();
+    if (!lead) return false;
+    if (*lead == 0xff) return in.empty() && (*count == 0xffff || *count == seen);
+    std::optional<std::size_t> text_size;
+    std::int64_t number = 0;
+    if (*lead < 0x80) {
+      number = *lead;
+    } else if (*lead < 0xc0) {
+      text_size = *lead & 0x3f;
+    } else if (*lead < 0xf0) {  // 13 bits, signed; or a size in 12 bits
+      const auto low = in.u8();
+      if (!low) return false;
+      if (*lead < 0xe0) {
+        number = (*lead & 0x1f) << 8 | *low;
+        if (number >= 4096) number -= 8192;
+      } else {
+        text_size = static_cast<std::size_t>(*lead & 0x0f) << 8 | *low;
+      }
+    } else if (*lead == 0xf0) {
+      const auto size = in.integer<std::uint32_t>(Endian::kLittle);
+      if (!size) return false;
+      text_size = *size;
+    } else if (*lead <= 0xf4) {
+      constexpr std::array<std::size_t, 4> kWidths = {2, 3, 4, 8};
+      const auto raw = in.bytes(kWidths[*lead - 0xf1]);
+      if (!raw) return false;
+      number = little_signed(*raw);
+    } else {
+      return false;
+    }
+    ByteSpan text;
+    if (text_size) {
+      const auto raw = in.bytes(*text_size);
+      if (!raw) return false;
+      text = *raw;
+    }
+    // The backward size has 7 bits a byte.
+    const std::size_t size = start - in.remaining();
+    std::size_t back = 1;
+    for (const std::size_t bound : {128u, 16383u, 2097151u, 268435455u})
+      back += size >= bound ? 1 : 0;
+    if (!in.bytes(back)) return false;
+    if (!(text_size ? visit(text) : visit_number(number, visit))) return false;
+  }
+}
+
+// Sorted integers: width (4 bytes), count (4), values.
+template <class Visit>
+bool visit_intset(ByteSpan blob, Visit visit) {
+  ByteReader in(blob);
+  const auto width = in.integer<std::uint32_t>(Endian::kLittle);
+  const auto count = in.integer<std::uint32_t>(Endian::kLittle);
+  if (!width || !count || (*width != 2 && *width != 4 && *width != 8)) return false;
+  if (in.remaining() != static_cast<std::uint64_t>(*width) * *count) return false;
+  while (!in.empty()) {
+    if (!visit_number(little_signed(*in.bytes(*width)), visit)) return false;
+  }
+  return true;
+}
+
+std::optional<double> parse_score(std::string_view text) {
+  double value = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, code] = std::from_chars(text.data(), end, value);
+  if (code != std::errc{} || stop != end) return std::nullopt;
+  return value;
+}
+
+ByteArray<8> score_bytes(double score) {
+  if (score == 0) score = 0;  // -0 is 0
+  ByteArray<8> out{};
+  store_integer(MutableByteSpan(out), std::bit_cast<std::uint64_t>(score), Endian::kLittle);
+  return out;
+}
+
+RdbDigest to_digest(const crypto::Sha256Digest& hash) {
+  RdbDigest digest;
+  for (std::size_t i = 0; i < digest.lanes.size(); ++i) {
+    digest.lanes[i] = load<std::uint64_t>(ByteSpan(hash).subspan(8 * i));
+  }
+  return digest;
+}
+
+}  // namespace
+
+std::string_view describe(RdbError error) {
+  switch (error) {
+    case RdbError::kNotRdb:
+      return "it is not an RDB file";
+    case RdbError::kNewer:
+      return "it is of a newer Redis, or of a module, that cannot be checked here";
+    case RdbError::kMalformed:
+      return "it is damaged";
+    case RdbError::kLimits:
+      return "a value in it is larger than 512 MiB";
+    case RdbError::kChecksum:
+      return "its checksum is wrong";
+    case RdbError::kTruncated:
+      return "its end is missing";
+    case RdbError::kRefused:
+      return "it was refused";
+  }
+  return "it cannot be read";
+}
+
+std::uint64_t crc64(std::uint64_t crc, ByteSpan data) {
+  const unsigned char* at = as_uchar(data);
+  std::size_t left = data.size();
+  for (; left >= 8; left -= 8, at += 8) {
+    std::uint64_t word = 0;
+    for (std::size_t i = 0; i < 8; ++i) word |= static_cast<std::uint64_t>(at[i]) << (8 * i);
+    crc ^= word;
+    std::uint64_t next = 0;
+    for (std::size_t i = 0; i < 8; ++i) next ^= kCrc.t[7 - i][(crc >> (8 * i)) & 0xff];
+    crc = next;
+  }
+  for (; left > 0; --left, ++at) crc = kCrc.t[0][(crc ^ *at) & 0xff] ^ (crc >> 8);
+  return crc;
+}
+
+std::optional<Bytes> lzf_decompress(ByteSpan packed, std::size_t size) {
+  Bytes out;
+  out.reserve(size);
+  ByteReader in(packed);
+  while (!in.empty()) {
+    const unsigned control = *in.u8();
+    if (control < 32) {  // a run of control + 1 bytes as they are
+      const auto run = in.bytes(control + 1);
+      if (!run || run->size() > size - out.size()) return std::nullopt;
+      out.insert(out.end(), run->begin(), run->end());
+      continue;
+    }
+    // A copy from what was written: length in 3 bits (7: another byte), distance in 13.
+    std::size_t length = control >> 5;
+    if (length == 7) {
+      const auto more = in.u8();
+      if (!more) return std::nullopt;
+      length += *more;
+    }
+    const auto low = in.u8();
+    if (!low) return std::nullopt;
+    const std::size_t distance = (static_cast<std::size_t>(control & 0x1f) << 8 | *low) + 1;
+    length += 2;
+    if (distance > out.size() || length > size - out.size()) return std::nullopt;
+    for (std::size_t i = 0; i < length; ++i) out.push_back(out[out.size() - distance]);
+  }
+  if (out.size() != size) return std::nullopt;
+  return out;
+}
+
+std::string RdbDigest::hex() const {
+  ByteArray<32> bytes{};
+  for (std::size_t i = 0; i < lanes.size(); ++i) {
+    store_integer(MutableByteSpan(bytes).subspan(8 * i), lanes[i]);
+  }
+  return to_hex(bytes);
+}
+
+// Reads the input of one step. A failed read leaves a reason: too short (and how many bytes would
+// do) or an error. Nothing is consumed before commit().
+class RdbReader::Cursor {
+ public:
+  explicit Cursor(ByteSpan input) : in_(input), total_(input.size()) {}
+
+  std::optional<ByteSpan> raw(std::uint64_t count) {
+    if (bad()) return std::nullopt;
+    if (count > in_.remaining()) {
+      wanted_ = consumed() + count;
+      return std::nullopt;
+    }
+    return in_.bytes(static_cast<std::size_t>(count));
+  }
+  std::uint8_t byte() {
+    const auto one = raw(1);
+    return one ? std::to_integer<std::uint8_t>((*one)[0]) : 0;
+  }
+  template <class T>
+  T integer(Endian endian) {
+    const auto bytes = raw(sizeof(T));
+    return bytes ? load<T>(*bytes, endian) : T{};
+  }
+
+  // Lengths: 6 bits, 14 bits, or a byte 0x80 / 0x81 and 32 / 64 bits, big-endian. The fourth form
+  // (0xc0…) is a special string.
+  struct Length {
+    std::uint64_t value = 0;
+    bool special = false;
+  };
+  Length length_or_special() {
+    const std::uint8_t lead = byte();
+    if (bad()) return {};
+    switch (lead >> 6) {
+      case 0:
+        return {lead, false};
+      case 1: {
+        const std::uint64_t high = lead & 0x3fu;
+        return {high << 8 | byte(), false};
+      }
+      case 3:
+        return {lead & 0x3fu, true};
+      default:
+        if (lead == 0x80) return {integer<std::uint32_t>(Endian::kBig), false};
+        if (lead == 0x81) return {integer<std::uint64_t>(Endian::kBig), false};
+        error_ = RdbError::kMalformed;
+        return {};
+    }
+  }
+  std::uint64_t length() {
+    const Length length = length_or_special();
+    if (length.special) error_ = RdbError::kMalformed;
+    return length.value;
+  }
+  Text string() {
+    const Length length = length_or_special();
+    if (bad()) return Text();
+    if (!length.special) {
+      if (length.value > kMaxStringSize) {
+        error_ = RdbError::kLimits;
+        return Text();
+      }
+      const auto bytes = raw(length.value);
+      return bytes ? Text(*bytes) : Text();
+    }
+    if (length.value <= 2) {
+      const auto bytes = raw(std::uint64_t{1} << length.value);
+      return bytes ? Text(little_signed(*bytes)) : Text();
+    }
+    if (length.value != 3) {
+      error_ = RdbError::kMalformed;
+      return Text();
+    }
+    const std::uint64_t packed_size = this->length();
+    const std::uint64_t size = this->length();
+    if (bad()) return Text();
+    // Three packed bytes give at most 264.
+    if (packed_size > kMaxStringSize || size > kMaxStringSize || size / 264 > packed_size) {
+      error_ = size > kMaxStringSize ? RdbError::kLimits : RdbError::kMalformed;
+      return Text();
+    }
+    const auto packed = raw(packed_size);
+    if (!packed) return Text();
+    auto unpacked = lzf_decompress(*packed, static_cast<std::size_t>(size));
+    if (!unpacked) {
+      error_ = RdbError::kMalformed;
+      return Text();
+    }
+    return Text(std::move(*unpacked));
+  }
+
+  bool bad() const { return wanted_ > 0 || error_.has_value(); }
+  std::optional<RdbError> error() const { return error_; }
+  std::size_t consumed() const { return total_ - in_.remaining(); }
+  std::uint64_t wanted() const { return wanted_; }
+
+ private:
+  ByteReader in_;
+  std::size_t total_;
+  std::uint64_t wanted_ = 0;
+  std::optional<RdbError> error_;
+};
+
+// After the reads of one step. False: more bytes are needed.
+Result<bool, RdbError> RdbReader::settle(const Cursor& in) {
+  if (in.error()) return *in.error();
+  if (in.wanted() > 0) wanted_ = static_cast<std::size_t>(in.wanted());
+  return in.wanted() == 0;
+}
+
+Result<void, RdbError> RdbReader::fail(RdbError error) {
+  state_ = State::kFailed;
+  error_ = error;
+  pending_ = Bytes();
+  value_ = Bytes();
+  return error;
+}
+
+Result<void, RdbError> RdbReader::feed(ByteSpan data) {
+  if (state_ == State::kFailed) return error_;
+  if (state_ == State::kDone) {
+    trailing_ += data.size();
+    return success();
+  }
+  if (offset_ > 0) {
+    pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(offset_));
+    offset_ = 0;
+  }
+  pending_.insert(pending_.end(), data.begin(), data.end());
+  while (state_ != State::kDone && pending_.size() - offset_ >= wanted_) {
+    wanted_ = 0;
+    const auto stepped = step();
+    if (!stepped.has_value()) return fail(stepped.error());
+    if (!stepped.value()) break;
+  }
+  if (state_ == State::kDone) {
+    trailing_ = pending_.size() - offset_;
+    pending_ = Bytes();
+    offset_ = 0;
+  }
+  return success();
+}
+
+Result<void, RdbError> RdbReader::finish() const {
+  if (state_ == State::kFailed) return error_;
+  if (state_ != State::kDone) return size_ == 0 ? RdbError::kNotRdb : RdbError::kTruncated;
+  return success();
+}
+
+bool RdbReader::commit(const Cursor& in, bool value) {
+  const ByteSpan taken = ByteSpan(pending_).subspan(offset_, in.consumed());
+  crc_ = crc64(crc_, taken);
+  size_ += taken.size();
+  offset_ += taken.size();
+  if (value && keep_values_) {
+    if (taken.size() > kMaxValueSize - value_.size()) return false;
+    value_.insert(value_.end(), taken.begin(), taken.end());
+  }
+  return true;
+}
+
+Result<bool, RdbError> RdbReader::step() {
+  switch (state_) {
+    case State::kHeader:
+      return read_header();
+    case State::kBetween:
+      return read_between();
+    default:
+      return tasks_.empty() ? end_value() : read_part();
+  }
+}
+
+Result<bool, RdbError> RdbReader::read_header() {
+  Cursor in(ByteSpan(pending_).subspan(offset_));
+  constexpr std::string_view kMagic = "REDIS";
+  const std::string_view rest = as_text(ByteSpan(pending_).subspan(offset_));
+  const std::size_t known = std::min(rest.size(), kMagic.size());
+  if (rest.substr(0, known) != kMagic.substr(0, known)) return RdbError::kNotRdb;
+  const auto header = in.raw(9);
+  if (!header) {
+    wanted_ = 9;
+    // The magic is checked byte by byte, so that a wrong file is refused at once.
+    if (known < kMagic.size()) wanted_ = known + 1;
+    return false;
+  }
+  for (const char c : as_text(*header).substr(5)) {
+    if (c < '0' || c > '9') return RdbError::kNotRdb;
+    version_ = version_ * 10 + (c - '0');
+  }
+  if (version_ < 1) return RdbError::kNotRdb;
+  if (version_ > kNewestVersion) return RdbError::kNewer;
+  commit(in, false);
+  state_ = State::kBetween;
+  return true;
+}
+
+Result<bool, RdbError> RdbReader::read_between() {
+  Cursor in(ByteSpan(pending_).subspan(offset_));
+  const std::uint8_t opcode = in.byte();
+  std::optional<Text> function;
+  if (!in.bad()) {
+    switch (opcode) {
+      case kAux:
+        in.string();
+        in.string();
+        break;
+      case kResizeDatabase:
+        in.length();
+        in.length();
+        break;
+      case kSelectDatabase: {
+        const std::uint64_t database = in.length();
+        if (!in.bad()) database_ = database;
+        break;
+      }
+      case kExpiresMilliseconds: {
+        const auto at = in.integer<std::uint64_t>(Endian::kLittle);
+        if (!in.bad()) expires_ = static_cast<std::int64_t>(at);
+        break;
+      }
+      case kExpiresSeconds: {
+        const auto at = in.integer<std::uint32_t>(Endian::kLittle);
+        if (!in.bad()) expires_ = std::int64_t{1000} * static_cast<std::int32_t>(at);
+        break;
+      }
+      case kIdle:
+        in.length();
+        break;
+      case kFrequency:
+        in.byte();
+        break;
+      case kFunction2:
+        function = in.string();
+        break;
+      case kEnd: {
+        if (version_ < 5) {
+          commit(in, false);
+          state_ = State::kDone;
+          return true;
+        }
+        const auto stored = in.integer<std::uint64_t>(Endian::kLittle);
+        if (in.bad()) break;
+        const std::uint64_t computed = crc64(crc_, ByteSpan(pending_).subspan(offset_, 1));
+        has_checksum_ = stored != 0;
+        if (has_checksum_ && stored != computed) return RdbError::kChecksum;
+        commit(in, false);
+        state_ = State::kDone;
+        return true;
+      }
+      case kModuleAux:
+      case kSlotInfo:
+        return RdbError::kNewer;
+      default:
+        return begin_value(in, opcode);
+    }
+  }
+  SEALANE_TRY(const bool enough, settle(in));
+  if (!enough) return false;
+  if (function && !handler_.on_function(function->view())) return RdbError::kRefused;
+  commit(in, false);
+  return true;
+}
+
+// The type and the key are read; what the value consists of is planned.
+Result<bool, RdbError> RdbReader::begin_value(Cursor& in, std::uint8_t type) {
+  if (kind_of(type) == 0) return RdbError::kNewer;
+  const Text key = in.string();
+  SEALANE_TRY(const bool enough, settle(in));
+  if (!enough) return false;
+  type_ = type;
+  key_ = to_bytes(key.view());
+  value_.clear();
+  tasks_.clear();
+  elements_ = 0;
+  members_ = {};
+  commit(in, false);
+  state_ = State::kValue;
+  switch (type) {
+    case kTypeList:
+    case kTypeSet:
+    case kTypeZset:
+    case kTypeZset2:
+    case kTypeHash:
+    case kTypeListQuicklist:
+    case kTypeListQuicklist2:
+      tasks_.push_back({Part::kCollection, 1});
+      break;
+    case kTypeStream:
+    case kTypeStream2:
+    case kTypeStream3:
+      tasks_.push_back({Part::kStreamGroups, 1});
+      // First id, highest deleted id, entries ever added.
+      if (type != kTypeStream) tasks_.push_back({Part::kIgnoredLength, 5});
+      tasks_.push_back({Part::kLength, 3});  // entries, last id
+      tasks_.push_back({Part::kStreamNodes, 1});
+      break;
+    case kTypeModule2:
+      tasks_.push_back({Part::kModule, 1});
+      tasks_.push_back({Part::kLength, 1});  // which module
+      break;
+    default:
+      tasks_.push_back({Part::kBlob, 1});
+      break;
+  }
+  return true;
+}
+
+Result<bool, RdbError> RdbReader::read_part() {
+  const Task task = tasks_.back();
+  Cursor in(ByteSpan(pending_).subspan(offset_));
+  Text first;
+  Text second;
+  std::uint64_t number = 0;
+  ByteSpan raw;
+  switch (task.part) {
+    case Part::kElement:
+    case Part::kMember:
+    case Part::kBlob:
+    case Part::kString:
+    case Part::kStreamGroup:
+    case Part::kStreamConsumer:
+      first = in.string();
+      break;
+    case Part::kPair:
+      first = in.string();
+      second = in.string();
+      break;
+    case Part::kScored:
+      first = in.string();
+      raw = in.raw(8).value_or(ByteSpan());
+      break;
+    case Part::kScoredText:
+      first = in.string();
+      number = in.byte();  // 253 to 255: not a number, infinities
+      if (number < 253) raw = in.raw(number).value_or(ByteSpan());
+      break;
+    case Part::kQuicklistNode:
+      number = in.length();
+      first = in.string();
+      break;
+    case Part::kRaw4:
+      raw = in.raw(4).value_or(ByteSpan());
+      break;
+    case Part::kRaw8:
+    case Part::kIgnoredRaw8:
+      raw = in.raw(8).value_or(ByteSpan());
+      break;
+    case Part::kRaw16:
+      raw = in.raw(16).value_or(ByteSpan());
+      break;
+    case Part::kStreamPendingEntry:
+      raw = in.raw(24).value_or(ByteSpan());  // id, time of delivery
+      number = in.length();
+      break;
+    case Part::kCollection:
+    case Part::kLength:
+    case Part::kIgnoredLength:
+    case Part::kStreamNodes:
+    case Part::kStreamGroups:
+    case Part::kStreamPending:
+    case Part::kStreamConsumers:
+    case Part::kStreamOwned:
+    case Part::kModule:
+      number = in.length();
+      break;
+  }
+  SEALANE_TRY(const bool enough, settle(in));
+  if (!enough) return false;
+
+  if (--tasks_.back().count == 0) tasks_.pop_back();
+  const auto add = [&](Part part, std::uint64_t count) {
+    if (count > 0) tasks_.push_back({part, count});
+  };
+  bool good = true;
+  switch (task.part) {
+    case Part::kElement:
+      add_element(first.view());
+      break;
+    case Part::kMember:
+      add_member({first.view()});
+      break;
+    case Part::kPair:
+      add_member({first.view(), second.view()});
+      break;
+    case Part::kScored:
+      add_member({first.view(),
+                  score_bytes(std::bit_cast<double>(load<std::uint64_t>(raw, Endian::kLittle)))});
+      break;
+    case Part::kScoredText: {
+      std::optional<double> score;
+      if (number < 253) score = parse_score(as_text(raw));
+      if (number >= 254) score = number == 254 ? HUGE_VAL : -HUGE_VAL;
+      good = score.has_value();
+      if (good) add_member({first.view(), score_bytes(*score)});
+      break;
+    }
+    case Part::kBlob:
+      good = add_blob(first.view());
+      break;
+    case Part::kQuicklistNode:
+      // 1: one element as it is; 2: a listpack.
+      good = number == 1 || number == 2;
+      if (number == 1) add_element(first.view());
+      if (number == 2) {
+        good = visit_listpack(first.view(), [&](ByteSpan element) {
+          add_element(element);
+          return true;
+        });
+      }
+      break;
+    case Part::kString:
+      add_sized(first.view());
+      break;
+    case Part::kLength:
+      add_number(number);
+      break;
+    case Part::kRaw4:
+    case Part::kRaw8:
+    case Part::kRaw16:
+      ordered_.update(raw);
+      break;
+    case Part::kIgnoredLength:
+    case Part::kIgnoredRaw8:
+      break;
+    case Part::kCollection: {
+      Part part = Part::kElement;
+      if (type_ == kTypeSet) part = Part::kMember;
+      if (type_ == kTypeHash) part = Part::kPair;
+      if (type_ == kTypeZset) part = Part::kScoredText;
+      if (type_ == kTypeZset2) part = Part::kScored;
+      if (type_ == kTypeListQuicklist) part = Part::kBlob;
+      if (type_ == kTypeListQuicklist2) part = Part::kQuicklistNode;
+      add(part, number);
+      break;
+    }
+    case Part::kStreamNodes:
+      good = number <= UINT64_MAX / 2;
+      add_number(number);
+      if (good) add(Part::kString, 2 * number);  // first id, listpack
+      break;
+    case Part::kStreamGroups:
+      add_number(number);
+      add(Part::kStreamGroup, number);
+      break;
+    case Part::kStreamGroup:
+      add_sized(first.view());
+      add(Part::kStreamConsumers, 1);
+      add(Part::kStreamPending, 1);
+      if (type_ != kTypeStream) add(Part::kIgnoredLength, 1);  // entries read
+      add(Part::kLength, 2);                                   // last delivered id
+      break;
+    case Part::kStreamPending:
+      add_number(number);
+      add(Part::kStreamPendingEntry, number);
+      break;
+    case Part::kStreamPendingEntry:
+      ordered_.update(raw);
+      add_number(number);  // deliveries
+      break;
+    case Part::kStreamConsumers:
+      add_number(number);
+      add(Part::kStreamConsumer, number);
+      break;
+    case Part::kStreamConsumer:
+      add_sized(first.view());
+      add(Part::kStreamOwned, 1);
+      if (type_ == kTypeStream3) add(Part::kIgnoredRaw8, 1);  // last active
+      add(Part::kRaw8, 1);                                    // last seen
+      break;
+    case Part::kStreamOwned:
+      add_number(number);
+      add(Part::kRaw16, number);
+      break;
+    case Part::kModule: {
+      // What a module saved says its own types: 0 ends it.
+      add_number(number);
+      constexpr std::array<Part, 6> kTypes = {Part::kModule, Part::kLength, Part::kLength,
+                                              Part::kRaw4,   Part::kRaw8,   Part::kString};
+      good = number < kTypes.size();
+      if (good && number > 0) {
+        add(Part::kModule, 1);
+        add(kTypes[number], 1);
+      }
+      break;
+    }
+  }
+  if (!good) return RdbError::kMalformed;
+  if (!commit(in, true)) return RdbError::kLimits;
+  return true;
+}
+
+Result<bool, RdbError> RdbReader::end_value() {
+  const auto ordered = ordered_.finish();  // and as new for the next value
+  const auto kind = static_cast<std::byte>(kind_of(type_));
+  ordered_.update(ByteSpan(&kind, 1));
+  add_sized(key_);
+  add_number(expires_ ? 1 : 0);
+  add_number(static_cast<std::uint64_t>(expires_.value_or(0)));
+  add_number(elements_);
+  ordered_.update(ordered);
+  for (const std::uint64_t lane : members_.lanes) add_number(lane);
+  RdbKey key;
+  key.database = database_;
+  key.version = version_;
+  key.key = key_;
+  key.expires = expires_;
+  key.type = type_;
+  key.value = value_;
+  key.digest = to_digest(ordered_.finish());
+  if (!handler_.on_key(key)) return RdbError::kRefused;
+  expires_.reset();
+  value_ = Bytes();
+  state_ = State::kBetween;
+  return true;
+}
+
+void RdbReader::add_sized(ByteSpan data) {
+  add_number(data.size());
+  ordered_.update(data);
+}
+
+void RdbReader::add_number(std::uint64_t value) {
+  ByteArray<8> bytes{};
+  store_integer(MutableByteSpan(bytes), value, Endian::kLittle);
+  ordered_.update(bytes);
+}
+
+void RdbReader::add_element(ByteSpan element) {
+  ++elements_;
+  add_sized(element);
+}
+
+void RdbReader::add_member(std::initializer_list<ByteSpan> parts) {
+  ++elements_;
+  crypto::Sha256& hash = member_hash_;
+  for (const ByteSpan part : parts) {
+    ByteArray<8> size{};
+    store_integer(MutableByteSpan(size), static_cast<std::uint64_t>(part.size()), Endian::kLittle);
+    hash.update(size);
+    hash.update(part);
+  }
+  members_.add(to_digest(hash.finish()));
+}
+
+// A whole value, or a node of a list, in one string.
+bool RdbReader::add_blob(ByteSpan blob) {
+  const auto element = [&](ByteSpan data) {
+    add_element(data);
+    return true;
+  };
+  const auto member = [&](ByteSpan data) {
+    add_member({data});
+    return true;
+  };
+  // Two by two: field and value, or member and score.
+  std::optional<Bytes> before;
+  const bool scored = type_ == kTypeZsetZiplist || type_ == kTypeZsetListpack;
+  const auto pair = [&](ByteSpan data) {
+    if (!before) {
+      before = to_bytes(data);
+      return true;
+    }
+    if (scored) {
+      const auto score = parse_score(as_text(data));
+      if (!score) return false;
+      add_member({*before, score_bytes(*score)});
+    } else {
+      add_member({*before, data});
+    }
+    before.reset();
+    return true;
+  };
+  switch (type_) {
+    case kTypeString:
+      add_sized(blob);
+      return true;
+    case kTypeListZiplist:
+    case kTypeListQuicklist:
+      return visit_ziplist(blob, element);
+    case kTypeSetIntset:
+      return visit_intset(blob, member);
+    case kTypeSetListpack:
+      return visit_listpack(blob, member);
+    case kTypeZsetZiplist:
+    case kTypeHashZiplist:
+      return visit_ziplist(blob, pair) && !before;
+    default:
+      return visit_listpack(blob, pair) && !before;
+  }
+}
+
+}  // namespace sealane::backup

@@ -1,0 +1,165 @@
+#pragma once
+// RdbReader: walks an RDB file (the snapshot format of Redis, versions 1 to 11) as it streams by.
+// It finds the end, checks the CRC-64, and digests each key so that equal data gives equal digests,
+// in whatever encoding a server chose to store it. Format: docs/protocol/redis.md.
+#include <array>
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "crypto/hash.h"
+#include "sealane/base/bytes.h"
+#include "sealane/base/result.h"
+
+namespace sealane::backup {
+
+enum class RdbError : std::uint8_t {
+  kNotRdb = 1,  // no "REDIS" and version at the start
+  kNewer,       // a version or type of a server that is newer than this program
+  kMalformed,
+  kLimits,  // a string above kMaxStringSize
+  kChecksum,
+  kTruncated,
+  kRefused,  // by the handler
+};
+std::string_view describe(RdbError error);  // a clause: "it is damaged"
+
+// Redis' CRC-64 ("Jones": 0xad93d23594c935a9, reflected), which RDB files and DUMP payloads end
+// with.
+std::uint64_t crc64(std::uint64_t crc, ByteSpan data);
+
+// LZF as Redis writes it. Nothing unless it gives exactly `size` bytes. REQUIRES: `size` was
+// checked.
+std::optional<Bytes> lzf_decompress(ByteSpan packed, std::size_t size);
+
+// 256 bits that are added lane by lane: the digest of a set is the sum over its members'.
+struct RdbDigest {
+  std::array<std::uint64_t, 4> lanes{};
+  void add(const RdbDigest& other) {
+    for (std::size_t i = 0; i < lanes.size(); ++i) lanes[i] += other.lanes[i];
+  }
+  std::string hex() const;
+  friend bool operator==(const RdbDigest&, const RdbDigest&) = default;
+};
+
+// One key, complete. The spans live until the handler returns.
+struct RdbKey {
+  std::uint64_t database = 0;
+  int version = 0;  // of the file
+  ByteSpan key;
+  std::optional<std::int64_t> expires;  // Unix time in milliseconds
+  std::uint8_t type = 0;                // of the RDB format
+  ByteSpan value;                       // as in the file; empty unless asked for
+  RdbDigest digest;                     // of key, kind, value, expiry
+};
+
+class RdbHandler {
+ public:
+  virtual ~RdbHandler() = default;
+  // False stops the reader with kRefused.
+  virtual bool on_key(const RdbKey& key) = 0;
+  virtual bool on_function(ByteSpan library) = 0;
+};
+
+// Not thread-safe. Errors are final. Any cut of the stream gives the same keys. Memory: the largest
+// string of the file, or the largest value with `keep_values`.
+class RdbReader {
+ public:
+  static constexpr std::size_t kMaxStringSize = 512 * 1024 * 1024;  // proto-max-bulk-len's default
+  static constexpr std::size_t kMaxValueSize = kMaxStringSize;      // of a kept value: one RESTORE
+  static constexpr int kNewestVersion = 11;                         // Redis 7.2
+
+  explicit RdbReader(RdbHandler& handler, bool keep_values = false)
+      : handler_(handler), keep_values_(keep_values) {}
+
+  // Bytes after the end are counted, not read.
+  Result<void, RdbError> feed(ByteSpan data);
+  // After the last byte: kTruncated unless the end was there.
+  Result<void, RdbError> finish() const;
+
+  bool done() const { return state_ == State::kDone; }
+  std::uint64_t size() const { return size_; }          // of the file, as far as it was read
+  std::uint64_t trailing() const { return trailing_; }  // bytes after its end
+  bool has_checksum() const { return has_checksum_; }   // a server may be told to write none
+  int version() const { return version_; }
+
+ private:
+  enum class State : std::uint8_t { kHeader, kBetween, kValue, kDone, kFailed };
+  // What the rest of a value consists of, last part first. Each is read `count` times.
+  enum class Part : std::uint8_t {
+    kCollection,     // the number of parts of one of the next kinds
+    kElement,        // of a list, in order
+    kMember,         // of a set
+    kPair,           // field and value of a hash
+    kScored,         // member and binary double
+    kScoredText,     // member and textual double
+    kBlob,           // a whole value, or a node of a list, in one string
+    kQuicklistNode,  // its kind and the string
+    // Of streams and modules:
+    kString,
+    kLength,
+    kIgnoredLength,  // what older servers do not keep
+    kIgnoredRaw8,
+    kRaw4,
+    kRaw8,
+    kRaw16,
+    kStreamNodes,
+    kStreamGroups,
+    kStreamGroup,
+    kStreamPending,
+    kStreamPendingEntry,
+    kStreamConsumers,
+    kStreamConsumer,
+    kStreamOwned,
+    kModule,
+  };
+  struct Task {
+    Part part = Part::kElement;
+    std::uint64_t count = 0;
+  };
+  class Cursor;
+
+  Result<void, RdbError> fail(RdbError error);
+  Result<bool, RdbError> step();  // false: more bytes are needed
+  Result<bool, RdbError> read_header();
+  Result<bool, RdbError> read_between();
+  Result<bool, RdbError> begin_value(Cursor& in, std::uint8_t type);
+  Result<bool, RdbError> read_part();
+  Result<bool, RdbError> end_value();
+  Result<bool, RdbError> settle(const Cursor& in);
+  bool commit(const Cursor& in, bool value);
+
+  void add_sized(ByteSpan data);
+  void add_number(std::uint64_t value);
+  void add_element(ByteSpan element);
+  void add_member(std::initializer_list<ByteSpan> parts);
+  bool add_blob(ByteSpan blob);
+
+  RdbHandler& handler_;
+  bool keep_values_;
+  State state_ = State::kHeader;
+  Bytes pending_;
+  std::size_t offset_ = 0;  // of what was understood
+  std::size_t wanted_ = 0;  // bytes in pending_ before another try makes sense
+  std::uint64_t crc_ = 0;
+  std::uint64_t size_ = 0;
+  std::uint64_t trailing_ = 0;
+  bool has_checksum_ = false;
+  int version_ = 0;
+  RdbError error_ = RdbError::kMalformed;
+
+  std::uint64_t database_ = 0;
+  std::optional<std::int64_t> expires_;
+  std::uint8_t type_ = 0;
+  Bytes key_;
+  Bytes value_;
+  std::vector<Task> tasks_;
+  std::uint64_t elements_ = 0;
+  crypto::Sha256 ordered_;  // of what has an order
+  crypto::Sha256 member_hash_;
+  RdbDigest members_;  // of what has none
+};
+
+}  // namespace sealane::backup

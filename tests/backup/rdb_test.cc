@@ -1,0 +1,367 @@
+// Goal: the reader of RDB files finds the end, refuses every damage, allocates nothing on a claim,
+// and digests equal data alike in every encoding. Method: files built here, piece by piece;
+// redis_test.cc compares with what real servers write.
+#include "backup/rdb.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <map>
+
+#include "base/byte_reader.h"
+
+namespace sealane::backup {
+namespace {
+
+struct Found {
+  RdbDigest digest;
+  std::uint64_t database = 0;
+  std::optional<std::int64_t> expires;
+  std::string value;
+  friend bool operator==(const Found&, const Found&) = default;
+};
+struct Collector final : RdbHandler {
+  std::map<std::string, Found> keys;
+  std::vector<std::string> functions;
+  bool on_key(const RdbKey& key) override {
+    keys[to_text(key.key)] = {key.digest, key.database, key.expires, to_text(key.value)};
+    return true;
+  }
+  bool on_function(ByteSpan library) override {
+    functions.push_back(to_text(library));
+    return true;
+  }
+};
+
+std::string byte(int value) { return std::string(1, static_cast<char>(value)); }
+template <class T>
+std::string little(T value) {
+  ByteArray<sizeof(T)> out{};
+  store_integer(MutableByteSpan(out), value, Endian::kLittle);
+  return to_text(out);
+}
+std::string length(std::uint64_t value) {
+  if (value < 64) return byte(static_cast<int>(value));
+  if (value < 16384)
+    return byte(0x40 | static_cast<int>(value >> 8)) + byte(static_cast<int>(value & 0xff));
+  ByteArray<8> out{};
+  store_integer(MutableByteSpan(out), value);
+  return byte(0x81) + to_text(out);
+}
+std::string text(const std::string& value) { return length(value.size()) + value; }
+std::string entry(int type, const std::string& key, const std::string& value) {
+  return byte(type) + text(key) + value;
+}
+std::string file(const std::string& body, const std::string& version = "0010") {
+  std::string out = "REDIS" + version + body + byte(0xff);
+  return out + little(crc64(0, as_bytes(out)));
+}
+
+// Elements of a ziplist: integers as such, the rest as text.
+std::string ziplist(const std::vector<std::string>& elements) {
+  std::string entries;
+  std::size_t previous = 0;
+  for (const auto& element : elements) {
+    std::string one = previous < 254 ? byte(static_cast<int>(previous))
+                                     : byte(0xfe) + little(static_cast<std::uint32_t>(previous));
+    if (element == "7") {
+      one += byte(0xf8);
+    } else if (element == "-5") {
+      one += byte(0xfe) + byte(-5);
+    } else if (element == "1000") {
+      one += byte(0xc0) + little(std::uint16_t{1000});
+    } else if (element == "-70000") {
+      one += byte(0xf0) + little(static_cast<std::uint32_t>(-70000)).substr(0, 3);
+    } else if (element == "9000000000") {
+      one += byte(0xe0) + little(std::uint64_t{9000000000});
+    } else if (element.size() < 64) {
+      one += byte(static_cast<int>(element.size())) + element;
+    } else if (element.size() < 16384) {
+      one += byte(0x40 | static_cast<int>(element.size() >> 8)) +
+             byte(static_cast<int>(element.size() & 0xff)) + element;
+    } else {
+      ByteArray<4> size{};
+      store_integer(MutableByteSpan(size), static_cast<std::uint32_t>(element.size()));
+      one += byte(0x80) + to_text(size) + element;
+    }
+    previous = one.size();
+    entries += one;
+  }
+  const auto total = static_cast<std::uint32_t>(10 + entries.size() + 1);
+  return text(little(total) + little(std::uint32_t{10}) +
+              little(static_cast<std::uint16_t>(elements.size())) + entries + byte(0xff));
+}
+std::string listpack(const std::vector<std::string>& elements) {
+  std::string entries;
+  for (const auto& element : elements) {
+    std::string one;
+    if (element == "7") {
+      one = byte(7);
+    } else if (element == "-5") {
+      one = byte(0xdf) + byte(0xfb);
+    } else if (element == "1000") {
+      one = byte(0xc3) + byte(0xe8);
+    } else if (element == "-70000") {
+      one = byte(0xf2) + little(static_cast<std::uint32_t>(-70000)).substr(0, 3);
+    } else if (element == "9000000000") {
+      one = byte(0xf4) + little(std::uint64_t{9000000000});
+    } else if (element.size() < 64) {
+      one = byte(0x80 | static_cast<int>(element.size())) + element;
+    } else if (element.size() < 4096) {
+      one = byte(0xe0 | static_cast<int>(element.size() >> 8)) +
+            byte(static_cast<int>(element.size() & 0xff)) + element;
+    } else {
+      one = byte(0xf0) + little(static_cast<std::uint32_t>(element.size())) + element;
+    }
+    const std::size_t size = one.size();
+    entries += one + std::string(size < 128 ? 1 : size < 16383 ? 2 : 3, '\x01');
+  }
+  const auto total = static_cast<std::uint32_t>(6 + entries.size() + 1);
+  return text(little(total) + little(static_cast<std::uint16_t>(elements.size())) + entries +
+              byte(0xff));
+}
+
+const std::vector<std::string> kElements = {"a",
+                                            "7",
+                                            "-5",
+                                            "1000",
+                                            "-70000",
+                                            "9000000000",
+                                            "",
+                                            std::string(300, 'x'),
+                                            std::string(20000, 'y')};
+
+std::string each(const std::vector<std::string>& elements) {
+  std::string out;
+  for (const auto& element : elements) out += text(element);
+  return out;
+}
+
+Result<Collector, RdbError> read(const std::string& content, bool keep = false) {
+  Collector collector;
+  RdbReader reader(collector, keep);
+  SEALANE_TRY(reader.feed(as_bytes(content)));
+  SEALANE_TRY(reader.finish());
+  EXPECT_EQ(reader.size() + reader.trailing(), content.size());
+  return collector;
+}
+RdbDigest digest(int type, const std::string& value) {
+  auto found = read(file(entry(type, "k", value)));
+  EXPECT_TRUE(found.has_value()) << type;
+  return found.has_value() ? found.value().keys.at("k").digest : RdbDigest{};
+}
+
+TEST(Rdb, Crc64IsRedis) {
+  // The check value that redis/src/crc64.c names.
+  EXPECT_EQ(crc64(0, as_bytes("123456789")), 0xe9c6d914c4b8d9caU);
+  const std::string data(1000, 'q');
+  for (std::size_t cut = 0; cut < 20; ++cut) {
+    EXPECT_EQ(crc64(crc64(0, as_bytes(data.substr(0, cut))), as_bytes(data.substr(cut))),
+              crc64(0, as_bytes(data)));
+  }
+}
+
+TEST(Rdb, LzfUnpacksAndIsBounded) {
+  // "ab", then ten bytes from two back: length 8 + 2, distance 2.
+  const std::string packed = byte(1) + "ab" + byte(0xe0) + byte(1) + byte(1);
+  EXPECT_EQ(to_text(lzf_decompress(as_bytes(packed), 12).value()), "abababababab");
+  EXPECT_FALSE(lzf_decompress(as_bytes(packed), 11).has_value());
+  EXPECT_FALSE(lzf_decompress(as_bytes(packed), 13).has_value());
+  for (std::size_t cut = 0; cut < packed.size(); ++cut) {
+    EXPECT_FALSE(lzf_decompress(as_bytes(packed.substr(0, cut)), 12).has_value()) << cut;
+  }
+  EXPECT_FALSE(lzf_decompress(as_bytes(byte(0) + "a" + byte(0x20) + byte(5)), 4).has_value())
+      << "from before the beginning";
+}
+
+TEST(Rdb, StringsDigestAlikeInEveryEncoding) {
+  const RdbDigest plain = digest(0, text("1000"));
+  EXPECT_EQ(digest(0, byte(0xc1) + little(std::uint16_t{1000})), plain);
+  EXPECT_EQ(digest(0, byte(0xc2) + little(std::uint32_t{1000})), plain);
+  EXPECT_NE(digest(0, text("1001")), plain);
+  EXPECT_EQ(digest(0, byte(0xc0) + byte(-5)), digest(0, text("-5")));
+  const std::string packed = byte(1) + "ab" + byte(0xe0) + byte(1) + byte(1);
+  EXPECT_EQ(digest(0, byte(0xc3) + length(packed.size()) + length(12) + packed),
+            digest(0, text("abababababab")));
+}
+
+TEST(Rdb, ListsDigestAlikeInEveryEncoding) {
+  const std::string count = length(kElements.size());
+  const RdbDigest plain = digest(1, count + each(kElements));
+  EXPECT_EQ(digest(10, ziplist(kElements)), plain);
+  const std::vector<std::string> head(kElements.begin(), kElements.begin() + 4);
+  const std::vector<std::string> tail(kElements.begin() + 4, kElements.end());
+  EXPECT_EQ(digest(14, length(2) + ziplist(head) + ziplist(tail)), plain);
+  EXPECT_EQ(digest(18, length(1) + byte(2) + listpack(kElements)), plain);
+  std::string nodes = length(2 + tail.size()) + byte(2) + listpack(head) + byte(2) + listpack({});
+  for (const auto& element : tail) nodes += byte(1) + text(element);
+  EXPECT_EQ(digest(18, nodes), plain);
+  auto swapped = kElements;
+  std::swap(swapped[0], swapped[1]);
+  EXPECT_NE(digest(1, count + each(swapped)), plain) << "a list has an order";
+}
+
+TEST(Rdb, SetsDigestAlikeInEveryEncodingAndOrder) {
+  const std::vector<std::string> numbers = {"7", "-5", "1000"};
+  const RdbDigest plain = digest(2, length(3) + each(numbers));
+  EXPECT_EQ(digest(2, length(3) + each({"1000", "7", "-5"})), plain);
+  EXPECT_EQ(digest(20, listpack(numbers)), plain);
+  EXPECT_EQ(digest(11, text(little(std::uint32_t{2}) + little(std::uint32_t{3}) +
+                            little(static_cast<std::uint16_t>(-5)) + little(std::uint16_t{7}) +
+                            little(std::uint16_t{1000}))),
+            plain);
+  EXPECT_NE(digest(2, length(2) + each({"7", "-5"})), plain);
+  EXPECT_NE(digest(1, length(3) + each(numbers)), plain) << "a list is no set";
+}
+
+TEST(Rdb, HashesDigestAlikeInEveryEncodingAndOrder) {
+  const std::vector<std::string> pairs = {"a", "7", "b", "text", "-5", "1000"};
+  const RdbDigest plain = digest(4, length(3) + each(pairs));
+  EXPECT_EQ(digest(4, length(3) + each({"b", "text", "a", "7", "-5", "1000"})), plain);
+  EXPECT_EQ(digest(13, ziplist(pairs)), plain);
+  EXPECT_EQ(digest(16, listpack(pairs)), plain);
+  EXPECT_NE(digest(4, length(3) + each({"a", "text", "b", "7", "-5", "1000"})), plain);
+  EXPECT_FALSE(read(file(entry(16, "k", listpack({"a", "b", "c"})))).has_value());
+}
+
+TEST(Rdb, SortedSetsDigestAlikeInEveryEncodingAndOrder) {
+  const auto binary = [](double score) { return little(std::bit_cast<std::uint64_t>(score)); };
+  const RdbDigest plain = digest(5, length(3) + text("a") + binary(1.5) + text("b") + binary(-5) +
+                                        text("c") + binary(-HUGE_VAL));
+  EXPECT_EQ(digest(5, length(3) + text("c") + binary(-HUGE_VAL) + text("a") + binary(1.5) +
+                          text("b") + binary(-5)),
+            plain);
+  EXPECT_EQ(digest(3, length(3) + text("a") + byte(3) + "1.5" + text("b") + byte(2) + "-5" +
+                          text("c") + byte(255)),
+            plain);
+  EXPECT_EQ(digest(12, ziplist({"a", "1.5", "b", "-5", "c", "-inf"})), plain);
+  EXPECT_EQ(digest(17, listpack({"a", "1.5", "b", "-5", "c", "-inf"})), plain);
+  EXPECT_NE(digest(17, listpack({"a", "1.5", "b", "-5", "c", "inf"})), plain);
+  EXPECT_FALSE(read(file(entry(17, "k", listpack({"a", "many"})))).has_value());
+}
+
+// A stream with one node, one group with one pending entry, one consumer that owns it.
+std::string stream(int type) {
+  const std::string id(16, '\x01');
+  std::string out = length(1) + text(id) + listpack({"7", "a"}) + length(1) + length(5) + length(6);
+  if (type >= 19) out += each({}) + length(1) + length(2) + length(3) + length(4) + length(5);
+  out += length(1) + text("group") + length(5) + length(6);
+  if (type >= 19) out += length(9);
+  out += length(1) + id + std::string(8, '\x02') + length(3);
+  out += length(1) + text("consumer") + std::string(8, '\x03');
+  if (type >= 21) out += std::string(8, '\x04');
+  return out + length(1) + id;
+}
+
+TEST(Rdb, StreamsDigestAlikeAcrossVersions) {
+  const RdbDigest old = digest(15, stream(15));
+  EXPECT_EQ(digest(19, stream(19)), old);
+  EXPECT_EQ(digest(21, stream(21)), old);
+  std::string other = stream(15);
+  other[other.find("consumer")] = 'C';
+  EXPECT_NE(digest(15, other), old);
+}
+
+std::string everything() {
+  return file(
+      byte(0xfa) + text("redis-ver") + text("7.0.15") + byte(0xf5) + text("#!lua name=x") +
+      byte(0xfe) + length(0) + byte(0xfb) + length(3) + length(1) + byte(0xfc) +
+      little(std::uint64_t{1700000000123}) + byte(0xf8) + length(100) +
+      entry(0, "string", byte(0xc1) + little(std::uint16_t{1000})) + byte(0xfd) +
+      little(std::uint32_t{1700000000}) + byte(0xf9) + byte(200) +
+      entry(16, "hash", listpack({"a", "7", "b", "x"})) +
+      entry(18, "list", length(2) + byte(2) + listpack({"a", "1000"}) + byte(1) + text("z")) +
+      entry(19, "stream", stream(19)) +
+      entry(7, "module",
+            length(12345) + length(2) + length(9) + length(3) + "ffff" + length(4) + "dddddddd" +
+                length(5) + text("m") + length(0)) +
+      byte(0xfe) + length(70) + entry(2, "set", length(2) + each({"p", "q"})) +
+      entry(5, "zset", length(1) + text("m") + std::string(8, '\0')) +
+      entry(4, "empty", length(0)));
+}
+
+TEST(Rdb, ReadsKeysExpiriesDatabasesAndFunctions) {
+  const auto found = read(everything(), true);
+  ASSERT_TRUE(found.has_value()) << describe(found.error());
+  const auto& keys = found.value().keys;
+  EXPECT_EQ(keys.size(), 8u);
+  EXPECT_EQ(found.value().functions, std::vector<std::string>{"#!lua name=x"});
+  EXPECT_EQ(keys.at("string").expires, 1700000000123);
+  EXPECT_EQ(keys.at("string").value, byte(0xc1) + little(std::uint16_t{1000}));
+  EXPECT_EQ(keys.at("hash").expires, 1700000000000);
+  EXPECT_EQ(keys.at("list").expires, std::nullopt);
+  EXPECT_EQ(keys.at("list").value,
+            length(2) + byte(2) + listpack({"a", "1000"}) + byte(1) + text("z"));
+  EXPECT_EQ(keys.at("list").database, 0u);
+  EXPECT_EQ(keys.at("set").database, 70u);
+  EXPECT_NE(keys.at("string").digest, digest(0, text("1000"))) << "key and expiry count";
+}
+
+TEST(Rdb, AnyCutGivesTheSameKeys) {
+  const std::string content = everything();
+  const auto whole = read(content, true);
+  ASSERT_TRUE(whole.has_value());
+  for (std::size_t cut = 0; cut <= content.size(); ++cut) {
+    Collector collector;
+    RdbReader reader(collector, true);
+    ASSERT_TRUE(reader.feed(as_bytes(content.substr(0, cut))).has_value()) << cut;
+    EXPECT_EQ(reader.done(), cut == content.size());
+    EXPECT_EQ(reader.finish().has_value(), cut == content.size()) << "truncated at " << cut;
+    ASSERT_TRUE(reader.feed(as_bytes(content.substr(cut) + "behind")).has_value()) << cut;
+    ASSERT_TRUE(reader.finish().has_value()) << cut;
+    EXPECT_EQ(reader.size(), content.size());
+    EXPECT_EQ(reader.trailing(), 6u);
+    EXPECT_TRUE(collector.keys == whole.value().keys) << cut;
+  }
+}
+
+TEST(Rdb, EveryFlippedBitIsFound) {
+  const std::string content = everything();
+  for (std::size_t at = 0; at < content.size(); ++at) {
+    for (int bit = 0; bit < 8; ++bit) {
+      std::string damaged = content;
+      damaged[at] = static_cast<char>(damaged[at] ^ (1 << bit));
+      EXPECT_FALSE(read(damaged).has_value()) << at << " " << bit;
+    }
+  }
+}
+
+TEST(Rdb, ClaimsAllocateNothing) {
+  const std::string huge = byte(0x81) + std::string(8, '\x7f');
+  for (const auto& body :
+       {entry(2, "k", huge), entry(1, "k", huge), entry(4, "k", huge), entry(5, "k", huge),
+        entry(18, "k", huge), entry(19, "k", huge), entry(7, "k", length(1) + length(1))}) {
+    Collector collector;
+    RdbReader reader(collector);
+    ASSERT_TRUE(reader.feed(as_bytes("REDIS0010" + body)).has_value());
+    EXPECT_EQ(reader.finish().error(), RdbError::kTruncated);
+  }
+  EXPECT_EQ(read("REDIS0010" + entry(0, "k", huge)).error(), RdbError::kLimits);
+  EXPECT_EQ(
+      read("REDIS0010" + entry(0, "k", byte(0xc3) + length(3) + length(1000000) + "abc")).error(),
+      RdbError::kMalformed)
+      << "no three bytes unpack to a million";
+}
+
+TEST(Rdb, SaysWhatIsWrong) {
+  EXPECT_EQ(read("").error(), RdbError::kNotRdb);
+  EXPECT_EQ(read("SQLite format 3").error(), RdbError::kNotRdb);
+  EXPECT_EQ(read("REDISabcd").error(), RdbError::kNotRdb);
+  EXPECT_EQ(read(file("", "0012")).error(), RdbError::kNewer);
+  EXPECT_EQ(read(file(entry(24, "k", ""))).error(), RdbError::kNewer);
+  EXPECT_EQ(read(file(entry(10, "k", text("short")))).error(), RdbError::kMalformed);
+  std::string wrong = file("");
+  wrong.back() = static_cast<char>(wrong.back() ^ 1);
+  EXPECT_EQ(read(wrong).error(), RdbError::kChecksum);
+  EXPECT_EQ(read("REDIS0010" + byte(0xff) + std::string(4, '\0')).error(), RdbError::kTruncated);
+  // A server told to write no checksum writes zeros.
+  Collector collector;
+  RdbReader reader(collector);
+  ASSERT_TRUE(reader.feed(as_bytes("REDIS0010" + byte(0xff) + std::string(8, '\0'))).has_value());
+  EXPECT_TRUE(reader.finish().has_value());
+  EXPECT_FALSE(reader.has_checksum());
+}
+
+}  // namespace
+}  // namespace sealane::backup
