@@ -2,7 +2,9 @@
 #include <unistd.h>
 
 #include "backup/file_tree.h"
+#include "backup/postgresql.h"
 #include "backup/raw.h"
+#include "backup/redis.h"
 #include "backup/source.h"
 #include "backup/sqlite.h"
 #include "backup/url.h"
@@ -18,7 +20,7 @@ using Properties = std::map<std::string, std::string>;
 // A driver without a function cannot do that part.
 struct Driver {
   std::string_view scheme;
-  std::string_view form;  // for the sentence that lists what can be written
+  std::string_view form;  // for the sentence that lists what can be written; empty: an alias
   std::string_view kind;  // of its fingerprints
   SourceResult (*source)(const std::string& url, DriverContext& context);
   TargetResult (*target)(const std::string& url, DriverContext& context);
@@ -58,6 +60,14 @@ ThrowAwayResult file_throw_away(const Properties&, const std::string& directory,
 
 constexpr Driver kDrivers[] = {
     {"file", "file:/folder", "file", file_source, file_target, file_throw_away},
+    {"postgresql", "postgresql://host/database", "postgresql", open_postgresql_source,
+     open_postgresql_target, make_postgresql_throw_away},
+    {"postgres", "", "postgresql", open_postgresql_source, open_postgresql_target,
+     make_postgresql_throw_away},
+    {"redis", "redis://host", "redis", open_redis_source, open_redis_target, make_redis_throw_away},
+    {"redis+unix", "redis+unix:///path/to/socket", "redis", open_redis_source, open_redis_target,
+     make_redis_throw_away},
+    {"unix", "", "redis", open_redis_source, open_redis_target, make_redis_throw_away},
     {"sqlite", "sqlite:/path", "sqlite", sqlite_source, sqlite_target, sqlite_throw_away},
     {"stdin", "stdin:NAME", "stdin", stdin_source, nullptr, nullptr},
 };
@@ -68,7 +78,7 @@ Result<const Driver*, Error> driver_for(const std::string& url, bool as_target) 
   for (const Driver& driver : kDrivers) {
     if (as_target && driver.target == nullptr) continue;
     if (driver.scheme == scheme) return &driver;
-    known += (known.empty() ? "" : ", ") + std::string(driver.form);
+    if (!driver.form.empty()) known += (known.empty() ? "" : ", ") + std::string(driver.form);
   }
   const std::string shown = scheme.empty() ? printable(url) : '"' + scheme + ":\"";
   return Error{ErrorKind::kUsage, shown + " names no " + (as_target ? "target" : "source") +

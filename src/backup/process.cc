@@ -482,6 +482,8 @@ Result<void, Error> Tool::write(ByteSpan data) {
   return success();
 }
 
+void Tool::close_input() { close_quietly(input_); }
+
 Result<void, Error> Tool::finish() {
   close_quietly(input_);
   if (output_ >= 0) {

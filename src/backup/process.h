@@ -61,6 +61,8 @@ class Tool final : public flow::ByteSource, public flow::ByteSink {
   Result<std::size_t, Error> read(MutableByteSpan out) override;
   // To the tool's input. A tool that ended early is an error.
   Result<void, Error> write(ByteSpan data) override;
+  // Tells the tool that no more input comes.
+  void close_input();
   // Closes the input, waits for the end, discards unread output. Fails unless the status is 0.
   Result<void, Error> finish();
   // Whether it has ended, without waiting.
