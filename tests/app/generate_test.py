@@ -98,6 +98,26 @@ class Generated(unittest.TestCase):
             flags = flags_of_help(run(*name.split(), "--help").stdout)
             self.assertEqual(set(self.complete("sealane", *name.split(), "-")), flags, name)
 
+    def test_bash_completes_files_where_a_file_is_meant(self):
+        with tempfile.TemporaryDirectory(prefix="sealane-files-") as place:
+            (pathlib.Path(place) / "a key").touch()
+            (pathlib.Path(place) / "a folder").mkdir()
+            for words in (["keygen", "-o"], ["keygen", "--output"], ["id"]):
+                self.assertEqual(set(self.complete("sealane", *words, "a", cwd=place)),
+                                 {"a key", "a folder"}, words)
+            self.assertEqual(self.complete("sealane", "keygen", "--comment", "a", cwd=place), [])
+
+    def test_fish_completes(self):
+        if not shutil.which("fish"):
+            self.skipTest("fish is not installed")
+        for line, expected in (("sealane vers", "version"), ("sealane version --js", "--json")):
+            result = subprocess.run(
+                ["fish", "--no-config", "-c", f"source -; complete -C '{line}'"],
+                input=run("completion", "fish").stdout, text=True, capture_output=True, timeout=60,
+                env={"PATH": "/usr/bin:/bin", "HOME": self.directory.name, "LC_ALL": "C.UTF-8"})
+            self.assertEqual([word.split("\t")[0] for word in result.stdout.splitlines()],
+                             [expected], result.stderr)
+
     def test_zsh_and_fish_accept_their_scripts(self):
         for shell, check in (("zsh", "-n"), ("fish", "--no-execute")):
             with self.subTest(shell):
