@@ -33,7 +33,7 @@ using Variable = std::variant<bool*, std::string*, std::vector<std::string>*, st
 enum class Completes : std::uint8_t { kNothing, kFile, kDirectory };
 
 struct Option {
-  std::string names;       // "-r,--recipient" or "--strict"
+  std::string names;            // "-r,--recipient" or "--strict"
   std::string value_name = {};  // "RECIPIENT"; empty for a switch
   std::string help = {};        // one sentence without full stop
   Variable variable;

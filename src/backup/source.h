@@ -1,7 +1,7 @@
 #pragma once
-// Source, Target: what a backup reads and a restore writes. One driver per kind of URL; the pipeline
-// knows none of them. A snapshot may have several streams (databases, roles), all of one moment, and
-// one fingerprint taken in the same moment. MySQL and MongoDB fit the same shape.
+// Source, Target: what a backup reads and a restore writes. One driver per kind of URL; the
+// pipeline knows none of them. A snapshot may have several streams (databases, roles), all of one
+// moment, and one fingerprint taken in the same moment. MySQL and MongoDB fit the same shape.
 #include <map>
 #include <memory>
 #include <optional>
@@ -79,8 +79,8 @@ class Target {
   virtual Result<std::optional<Fingerprint>, Error> fingerprint() = 0;
 };
 
-// A target of our own for a drill: a private server or folder below `directory` (mode 0700), on a UNIX
-// socket or no socket at all; stopped and removed by the destructor, also after an error.
+// A target of our own for a drill: a private server or folder below `directory` (mode 0700), on a
+// UNIX socket or no socket at all; stopped and removed by the destructor, also after an error.
 class ThrowAway {
  public:
   virtual ~ThrowAway() = default;

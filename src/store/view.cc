@@ -305,7 +305,8 @@ Result<RepositoryView, Error> read_repository(const RepositoryPlace& place,
           {{ErrorKind::kPinMismatch, "host " + fingerprint_of(host.name) +
                                          " is not in the trust file, so its snapshots in " +
                                          printable(place.absolute(folder)) +
-                                         " count for nothing; if you know it, pin its key with --host-key or in the trust file"},
+                                         " count for nothing; if you know it, pin its key with "
+                                         "--host-key or in the trust file"},
            folder});
       continue;
     }

@@ -25,6 +25,9 @@ class MainJob(Stage):
     def snapshots(self, *more):
         return [m for m in self.json_lines("snapshots", *more) if m["message_type"] == "snapshot"]
 
+    def temporaries(self):
+        return [n for _, folders, names in os.walk(self.path("repo")) for n in folders + names if ".tmp" in n]
+
     def test_backup_restore_round_trip(self):
         out, _ = self.back_up()
         self.assertIn("Backed up sqlite:", out)
@@ -245,12 +248,14 @@ class MainJob(Stage):
                               stdin=subprocess.PIPE, env=self.env, stderr=subprocess.PIPE) as process:
             process.stdin.write(b"x" * (8 << 20))
             process.stdin.flush()
-            time.sleep(0.5)
+            deadline = time.monotonic() + 60
+            while not self.temporaries():
+                self.assertLess(time.monotonic(), deadline, "the backup never started")
+                time.sleep(0.01)
             process.send_signal(signal.SIGINT)
             self.assertEqual(process.wait(timeout=60), 130)
             process.stdin = None
-        left = [n for _, folders, names in os.walk(self.path("repo")) for n in folders + names if ".tmp" in n]
-        self.assertEqual(left, [])
+        self.assertEqual(self.temporaries(), [])
         self.assertEqual(self.snapshots(), [])
         self.ok("verify")
 
