@@ -34,7 +34,8 @@ CLI::Option* bind(CLI::App& app, const std::string& names, const Item& item) {
           // "-r A -r B", never "-r A B": what follows may be an argument.
           if constexpr (std::is_same_v<T, std::vector<std::string>>) {
             if (names.starts_with('-'))
-              option->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+              option->expected(1)->allow_extra_args(false)->multi_option_policy(
+                  CLI::MultiOptionPolicy::TakeAll);
           }
           return option;
         }

@@ -178,7 +178,7 @@ class Backup {
 }  // namespace
 
 std::string source_kind(std::string_view url) {
-  const std::string scheme = url_scheme(url);
+  std::string scheme = url_scheme(url);
   if (scheme == "postgres") return "postgresql";
   if (scheme.starts_with("redis") || scheme == "unix") return "redis";
   return scheme;

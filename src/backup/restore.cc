@@ -106,7 +106,7 @@ Result<void, Error> check_objects(DirectoryRepository& repository, const Snapsho
   flow::FlowCounters counters;
   observer.stage(
       {.name = "checking hashes", .counters = &counters, .total = total, .total_is_sealed = true});
-  const auto checked = [&]() -> Result<void, Error> {
+  auto checked = [&]() -> Result<void, Error> {
     for (const repo::ObjectRecord& object : snapshot.objects) {
       SEALANE_TRY(repository.verify_object(snapshot, object.file, [&](std::uint64_t bytes) {
         counters.sealed_bytes.fetch_add(bytes, std::memory_order_relaxed);
