@@ -49,6 +49,8 @@ class ArchiveSource final : public DumpStream {
     return got;
   }
 
+  void interrupt() noexcept override { tool_->interrupt(); }
+
  private:
   std::unique_ptr<Tool> tool_;
   std::shared_ptr<ArchiveReader> archive_;
@@ -370,6 +372,7 @@ class PgTarget final : public Target {
     explicit RestoreSink(std::unique_ptr<Tool> tool) : tool_(std::move(tool)) {}
     Result<void, Error> write(ByteSpan data) override { return tool_->write(data); }
     Result<void, Error> finish() override { return tool_->finish(); }
+    void interrupt() noexcept override { tool_->interrupt(); }
 
    private:
     std::unique_ptr<Tool> tool_;

@@ -315,6 +315,10 @@ Tool::~Tool() {
   for (int* fd : {&process_, &input_, &output_, &errors_}) close_quietly(*fd);
 }
 
+bool Tool::asked_to_stop() const {
+  return interruption_.cancelled() || (cancel_ != nullptr && cancel_->cancelled());
+}
+
 Error Tool::interrupted() const {
   return {ErrorKind::kInterrupted, "stopped while " + name_ + " was running"};
 }
@@ -339,17 +343,18 @@ void Tool::read_errors() {
 Result<void, Error> Tool::wait_for(Want want) {
   for (;;) {
     // A negative descriptor is skipped by poll.
-    std::array<pollfd, 4> waits{};
+    std::array<pollfd, 5> waits{};
     waits[0] = {cancel_ != nullptr ? cancel_->descriptor() : -1, POLLIN, 0};
     waits[1] = {errors_, POLLIN, 0};
     waits[2] = {want == Want::kOutput ? output_ : -1, POLLIN, 0};
     if (want == Want::kInput) waits[2] = {input_, POLLOUT, 0};
     waits[3] = {want == Want::kOutput ? -1 : process_, POLLIN, 0};
+    waits[4] = {interruption_.descriptor(), POLLIN, 0};
     if (::poll(waits.data(), waits.size(), -1) < 0 && errno != EINTR) {
       return system_failure("cannot wait for " + name_);
     }
     if (waits[1].revents != 0) read_errors();
-    if (waits[0].revents != 0) {
+    if (waits[0].revents != 0 || waits[4].revents != 0) {
       stop();
       return interrupted();
     }
@@ -443,7 +448,7 @@ Result<std::size_t, Error> Tool::read(MutableByteSpan out) {
     const ssize_t got = ::read(output_, out.data(), out.size());
     if (got > 0) {
       // A cancelled run stops here even when the tool never makes it wait.
-      if (cancel_ != nullptr && cancel_->cancelled()) {
+      if (asked_to_stop()) {
         stop();
         return interrupted();
       }

@@ -61,6 +61,8 @@ class Tool final : public flow::ByteSource, public flow::ByteSink {
   Result<std::size_t, Error> read(MutableByteSpan out) override;
   // To the tool's input. A tool that ended early is an error.
   Result<void, Error> write(ByteSpan data) override;
+  // From any thread: a read or write that waits stops the tool and fails.
+  void interrupt() noexcept override { interruption_.cancel(); }
   // Tells the tool that no more input comes.
   void close_input();
   // Closes the input, waits for the end, discards unread output. Fails unless the status is 0.
@@ -85,11 +87,13 @@ class Tool final : public flow::ByteSource, public flow::ByteSink {
   bool reap_now();             // after it ended
   void read_errors();
   std::string complaint() const;
+  bool asked_to_stop() const;
   Error interrupted() const;
 
   std::string name_;
   std::shared_ptr<const SecretBytes> secret_;
   flow::Cancellation* cancel_ = nullptr;
+  flow::Cancellation interruption_;  // of this tool alone
   pid_t pid_ = -1;
   int process_ = -1;  // pidfd: readable once it ended
   int input_ = -1;

@@ -65,6 +65,8 @@ class RedisDump final : public DumpStream {
     }
   }
 
+  void interrupt() noexcept override { tool_->interrupt(); }
+
  private:
   // How many bytes of the stream belong to the file for certain.
   std::uint64_t sure() const {
@@ -323,6 +325,8 @@ class RedisTarget final : public Target {
       }
       return success();
     }
+
+    void interrupt() noexcept override { tool_->interrupt(); }
 
    private:
     Result<void, Error> feed(ByteSpan data) {

@@ -162,6 +162,27 @@ TEST(Process, CancellationWakesTheReaderAndEndsTheWholeGroup) {
   }
 }
 
+TEST(Process, InterruptionOfOneToolWakesItAlone) {
+  flow::Cancellation cancel;
+  auto waits = shell("sleep 1000");
+  waits.pipe_output = true;
+  auto tool = start(waits, &cancel);
+  auto takes = shell("sleep 1000");
+  takes.pipe_input = true;
+  auto sink = start(takes, &cancel);
+  std::thread other([&] {
+    tool->interrupt();
+    sink->interrupt();
+  });
+  std::array<std::byte, 64> buffer{};
+  EXPECT_FALSE(tool->read(buffer).has_value());
+  EXPECT_FALSE(sink->write(Bytes(4'000'000)).has_value());
+  other.join();
+  EXPECT_FALSE(exists(tool->pid()));
+  EXPECT_FALSE(exists(sink->pid()));
+  EXPECT_FALSE(cancel.cancelled());
+}
+
 TEST(Process, DestructorKillsWhatIgnoresTerm) {
   auto command = shell("trap '' TERM; echo ready; while :; do sleep 1000; done");
   command.pipe_output = true;
