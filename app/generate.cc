@@ -201,7 +201,8 @@ std::string command_page(const Command& command) {
   for (const CommonFlag& flag : kCommonFlags) {
     out += flag_item(flag.names, "") + roff(flag.help) + ".\n";
   }
-  out += exit_status();
+  // Where another program defined the flags, it defined the codes too; the description says them.
+  if (!command.run_words) out += exit_status();
   if (!command.examples.empty()) {
     out += ".SH EXAMPLES\n.EX\n";
     for (const std::string& example : command.examples) out += roff(example) + "\n";

@@ -26,6 +26,12 @@ configure_file(cmake/sealane.pc.in ${PROJECT_BINARY_DIR}/sealane.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/sealane.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
 install(TARGETS sealane_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+# The name under which the program is a drop-in for that tool.
+install(CODE "
+  set(link \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}/backupy-decrypt\")
+  file(CREATE_LINK sealane \"\${link}\" SYMBOLIC)
+  file(WRITE \"${PROJECT_BINARY_DIR}/backupy-decrypt.1\" \".so man1/sealane-decrypt.1\\n\")")
+install(FILES ${PROJECT_BINARY_DIR}/backupy-decrypt.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 # Pages and completions come from the program itself.
 set(generated ${PROJECT_BINARY_DIR}/generated)
 install(CODE "

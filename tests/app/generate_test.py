@@ -107,10 +107,19 @@ class Generated(unittest.TestCase):
                                  {"a key", "a folder"}, words)
             self.assertEqual(self.complete("sealane", "keygen", "--comment", "a", cwd=place), [])
 
+    def test_bash_completes_groups_choices_and_directories(self):
+        self.assertEqual(set(self.complete("sealane", "repo", "")), {"init", "copy", "--help"})
+        self.assertEqual(self.complete("sealane", "backup", "--level", "18"), ["18"])
+        with tempfile.TemporaryDirectory(prefix="sealane-files-") as place:
+            (pathlib.Path(place) / "file").touch()
+            (pathlib.Path(place) / "folder").mkdir()
+            self.assertEqual(self.complete("sealane", "repo", "init", "f", cwd=place), ["folder"])
+
     def test_fish_completes(self):
         if not shutil.which("fish"):
             self.skipTest("fish is not installed")
-        for line, expected in (("sealane vers", "version"), ("sealane version --js", "--json")):
+        for line, expected in (("sealane vers", "version"), ("sealane version --js", "--json"),
+                               ("sealane repo in", "init")):
             result = subprocess.run(
                 ["fish", "--no-config", "-c", f"source -; complete -C '{line}'"],
                 input=run("completion", "fish").stdout, text=True, capture_output=True, timeout=60,

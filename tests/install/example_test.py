@@ -77,6 +77,8 @@ class Installed(unittest.TestCase):
     def test_the_program_comes_with_its_pages_and_completions(self):
         said = run(self.prefix / "bin/sealane", "version")
         self.assertTrue(said.startswith("sealane "))
+        link = self.prefix / "bin/backupy-decrypt"
+        self.assertIn("backupy-decrypt", run(link, "-h"))
         for name in ("man/man1/sealane.1", "man/man1/sealane-version.1",
                      "bash-completion/completions/sealane", "zsh/site-functions/_sealane",
                      "fish/vendor_completions.d/sealane.fish"):
