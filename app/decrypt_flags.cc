@@ -14,6 +14,7 @@ struct Flag {
 
 std::vector<Flag> all_flags(DecryptFlags& flags, const std::vector<Option>& options) {
   std::vector<Flag> all;
+  all.reserve(options.size());
   for (const Option& option : options) {
     all.push_back({std::string_view(option.names).substr(2), option.variable});
   }
