@@ -139,6 +139,7 @@ class FileTreeTarget final : public Target {
       return ::renameat2(parent_.get(), temporary_.c_str(), parent_.get(), name.c_str(), flags);
     };
     // In the place of nothing, or of an empty folder; else old and new change places in one step.
+    // NOLINTNEXTLINE(bugprone-branch-clone): each condition is a step, and errno is of the last one
     if (rename(0) == 0) {
       temporary_.clear();
     } else if (errno != ENOTEMPTY && errno != EEXIST && errno != ENOTDIR) {

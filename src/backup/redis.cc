@@ -501,7 +501,7 @@ Result<RedisConnection, Error> RedisConnection::from_url(const std::string& text
   RedisConnection connection;
   connection.description_ = redacted_url(text);
   if (url.scheme == "redis") {
-    if (url.path != "" && url.path != "/" && url.path != "/0") {
+    if (!url.path.empty() && url.path != "/" && url.path != "/0") {
       return usage("a backup of Redis is of all its databases: leave out the number in the URL");
     }
     connection.arguments_ = {"-h", url.host.empty() ? "127.0.0.1" : url.host, "-p",

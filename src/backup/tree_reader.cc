@@ -131,7 +131,7 @@ Result<std::unique_ptr<TreeReader>, Error> TreeReader::open(const std::string& p
   PaxEntry entry = self->describe("", EntryType::kDirectory, status);
   self->read_xattrs(root.fd.get(), entry);
   if (!self->list(root)) return to_error(FileError{errno, "list", path});
-  if (options.with_root) self->emit(std::move(entry));
+  if (options.with_root) self->emit(entry);
   self->folders_.push_back(std::move(root));
   return self;
 }
@@ -213,7 +213,7 @@ void TreeReader::visit(const Folder& parent, const std::string& name) {
         return;
       }
       entry.link_target.resize(static_cast<std::size_t>(size));
-      emit(std::move(entry));
+      emit(entry);
       break;
     }
     case S_IFIFO:
@@ -226,7 +226,7 @@ void TreeReader::visit(const Folder& parent, const std::string& name) {
           status);
       entry.device_major = major(status.st_rdev);
       entry.device_minor = minor(status.st_rdev);
-      emit(std::move(entry));
+      emit(entry);
       break;
     }
     default:
@@ -253,7 +253,7 @@ void TreeReader::visit_file(int parent, const std::string& name, const std::stri
       PaxEntry entry = describe(path, EntryType::kHardLink, status);
       entry.link_target = it->second.path;
       if (--it->second.left == 0) links_.erase(it);
-      emit(std::move(entry));
+      emit(entry);
       return;
     }
     if (links_.size() < kMaxTrackedHardLinks) {
@@ -357,7 +357,7 @@ void TreeReader::visit_folder(int parent, const std::string& name, const std::st
     cannot_read(path, reason_of(errno));
     enter = false;
   }
-  emit(std::move(entry));
+  emit(entry);
   if (enter) folders_.push_back(std::move(folder));  // invalidates references into folders_
 }
 
@@ -390,7 +390,7 @@ bool TreeReader::list(Folder& folder) {
   return code == 0;
 }
 
-void TreeReader::emit(PaxEntry entry) {
+void TreeReader::emit(const PaxEntry& entry) {
   if (!is_valid(entry)) {
     cannot_read(entry.path, "its name or metadata is beyond the limits of the archive");
     return;

@@ -94,7 +94,7 @@ class TreeReader final : public DumpStream {
   void start_file(flow::OwnedDescriptor fd, const struct stat& status, const std::string& path);
   std::size_t read_content(MutableByteSpan out);
   void end_file();
-  void emit(PaxEntry entry);  // all but files
+  void emit(const PaxEntry& entry);  // all but files
   void add_item(const PaxEntry& entry, const crypto::Sha256Digest& content);
   PaxEntry describe(const std::string& path, EntryType type, const struct stat& status);
   void read_xattrs(int fd, PaxEntry& entry);

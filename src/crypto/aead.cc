@@ -8,9 +8,9 @@ namespace sealane::crypto {
 namespace {
 
 const EVP_CIPHER* method(AeadAlgorithm algorithm) {
-  static const EVP_CIPHER* const kGcm = fetch_cipher("AES-256-GCM");
-  static const EVP_CIPHER* const kChaCha = fetch_cipher("ChaCha20-Poly1305");
-  return algorithm == AeadAlgorithm::kAes256Gcm ? kGcm : kChaCha;
+  static const EVP_CIPHER* const gcm = fetch_cipher("AES-256-GCM");
+  static const EVP_CIPHER* const chacha = fetch_cipher("ChaCha20-Poly1305");
+  return algorithm == AeadAlgorithm::kAes256Gcm ? gcm : chacha;
 }
 
 // One context serves both directions: the key stays expanded in it, every call sets only the nonce.

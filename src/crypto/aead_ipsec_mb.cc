@@ -12,7 +12,7 @@ namespace {
 // it: the one-shot calls used here keep nothing in it. Null where the CPU lacks the 512-bit code;
 // the narrower versions are no faster than OpenSSL's.
 IMB_MGR* manager() {
-  static IMB_MGR* const kChosen = []() -> IMB_MGR* {
+  static IMB_MGR* const chosen = []() -> IMB_MGR* {
     // Besides the CPU, the kernel must save the 512-bit registers, which the library does not ask.
     if (!__builtin_cpu_supports("avx512f")) return nullptr;
     IMB_MGR* made = alloc_mb_mgr(0);
@@ -24,7 +24,7 @@ IMB_MGR* manager() {
     free_mb_mgr(made);
     return nullptr;
   }();
-  return kChosen;
+  return chosen;
 }
 
 class IpsecMbGcm final : public Aead {

@@ -44,9 +44,9 @@ std::size_t unusable_on_this_cpu() {
 }  // namespace
 
 std::span<const LaneCode> available_lane_code() {
-  static const std::size_t kUnusable = unusable_on_this_cpu();
+  static const std::size_t unusable = unusable_on_this_cpu();
   if (generic_cpu_forced()) return {};
-  return std::span(kLaneCode).subspan(kUnusable);
+  return std::span(kLaneCode).subspan(unusable);
 }
 
 }  // namespace sealane::crypto::blake3_core

@@ -35,9 +35,9 @@ ByteArray<16> poly1305(std::span<const std::byte, 32> one_time_key, ByteSpan mes
 void aes256_ctr_xor(std::span<const std::byte, 32> key, std::span<const std::byte, 16> iv,
                     ByteSpan in, MutableByteSpan out) {
   SEALANE_CHECK(in.size() == out.size());
-  static const EVP_CIPHER* const kCipher = fetch_cipher("AES-256-CTR");
+  static const EVP_CIPHER* const cipher = fetch_cipher("AES-256-CTR");
   const CipherContext context = make_cipher_context();
-  SEALANE_CHECK(EVP_EncryptInit_ex2(context.get(), kCipher, as_uchar(ByteSpan(key)),
+  SEALANE_CHECK(EVP_EncryptInit_ex2(context.get(), cipher, as_uchar(ByteSpan(key)),
                                     as_uchar(ByteSpan(iv)), nullptr) == 1);
   constexpr std::size_t kCallLimit = 1 << 30;  // OpenSSL counts in int
   while (!in.empty()) {

@@ -11,12 +11,12 @@ namespace sealane::crypto {
 namespace {
 
 const EVP_MD* sha256_method() {
-  static const EVP_MD* const kMethod = fetch_digest("SHA256");
-  return kMethod;
+  static const EVP_MD* const method = fetch_digest("SHA256");
+  return method;
 }
 const EVP_MD* sha512_method() {
-  static const EVP_MD* const kMethod = fetch_digest("SHA512");
-  return kMethod;
+  static const EVP_MD* const method = fetch_digest("SHA512");
+  return method;
 }
 
 void start(EVP_MD_CTX* context, const EVP_MD* method) {

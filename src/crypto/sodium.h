@@ -8,8 +8,8 @@ namespace sealane::crypto {
 
 // Call before any other function of libsodium. Thread-safe.
 inline void ensure_sodium() {
-  static const bool kReady = sodium_init() >= 0;
-  SEALANE_CHECK(kReady);
+  static const bool ready = sodium_init() >= 0;
+  SEALANE_CHECK(ready);
 }
 
 }  // namespace sealane::crypto

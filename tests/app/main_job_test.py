@@ -229,16 +229,15 @@ class MainJob(Stage):
         self.ok(*args, "--self-readable")
 
     def test_locked(self):
-        fifo = self.path("fifo")
-        os.mkfifo(fifo)
         with subprocess.Popen([PROGRAM, "backup", "--source", "stdin:x", "--plan", "shop", "-r", self.recipient],
                               stdin=subprocess.PIPE, env=self.env, stderr=subprocess.PIPE) as slow:
-            slow.stdin.write(b"x")
+            slow.stdin.write(b"x" * (8 << 20))
             slow.stdin.flush()
-            deadline = time.monotonic() + 30
-            while self.run_program("backup", "--source", "sqlite:" + self.database, "--plan", "shop", "-r",
-                                   self.recipient).returncode != 11:
-                self.assertLess(time.monotonic(), deadline, "never locked")
+            deadline = time.monotonic() + 60
+            while not self.temporaries():
+                self.assertLess(time.monotonic(), deadline, "the slow backup never started")
+                time.sleep(0.01)
+            self.back_up(code=11)
             slow.stdin.close()
             self.assertEqual(slow.wait(timeout=60), 0)
         self.back_up()

@@ -136,8 +136,9 @@ TEST_F(PosixFiles, LocksBetweenProcessesUntilTheHolderDies) {
     const char answer = held.has_value() ? 'y' : 'n';
     if (::write(ready[1], &answer, 1) != 1) ::_exit(1);
     char unused;
-    static_cast<void>(::read(stop[0], &unused, 1));
-    ::_exit(0);  // without a destructor: the kernel lets the lock go
+    [[maybe_unused]] const ssize_t got =
+        ::read(stop[0], &unused, 1);  // returns at the latest when we are gone
+    ::_exit(0);                       // without a destructor: the kernel lets the lock go
   }
   char answer = 0;
   ASSERT_EQ(::read(ready[0], &answer, 1), 1);
