@@ -139,7 +139,7 @@ class FileTreeTarget final : public Target {
       return ::renameat2(parent_.get(), temporary_.c_str(), parent_.get(), name.c_str(), flags);
     };
     // In the place of nothing, or of an empty folder; else old and new change places in one step.
-    // NOLINTNEXTLINE(bugprone-branch-clone): each condition is a step, and errno is of the last one
+    // NOLINTBEGIN(bugprone-branch-clone): each condition is a step, and errno is of the last one
     if (rename(0) == 0) {
       temporary_.clear();
     } else if (errno != ENOTEMPTY && errno != EEXIST && errno != ENOTDIR) {
@@ -153,6 +153,7 @@ class FileTreeTarget final : public Target {
       temporary_.clear();
       SEALANE_TRY(remove_tree(parent_.get(), old));
     }
+    // NOLINTEND(bugprone-branch-clone)
     if (::fsync(parent_.get()) != 0) return to_error(FileError{errno, "fsync", path_});
     return success();
   }
