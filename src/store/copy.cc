@@ -149,7 +149,7 @@ class Copier {
   }
 
   FileResult<void> write_again(const std::string& path, ByteSpan content) {
-    const auto removed = files_.remove(path);
+    auto removed = files_.remove(path);
     if (!removed.has_value() && removed.error().code != ENOENT) return removed;
     return write_new_file(files_, path, content);
   }
