@@ -495,7 +495,9 @@ class SqliteTarget final : public Target {
                    printable(path_) + " is not empty; restore to another path, or say --overwrite"};
     }
     // An empty file that is there already may be replaced without asking.
-    replaces_ = context_.files.status(path_).has_value();
+    const auto there = context_.files.status(path_);
+    if (!there.has_value() && there.error().code != ENOENT) return to_error(there.error());
+    replaces_ = there.has_value();
     SEALANE_TRY(file_, store::AtomicFile::create(
                            context_.files, context_.random, path_,
                            replaces_ ? store::Overwrite::kAllow : store::Overwrite::kRefuse));
@@ -629,7 +631,6 @@ Result<std::unique_ptr<SourceSnapshot>, Error> open_sqlite_source(const std::str
   Connection& connection = source->connection;
   // Read-write, since SQLite may have to roll back what a crashed program left; query_only below.
   SEALANE_TRY(connection.open(plain_name(path), SQLITE_OPEN_READWRITE, source->tap.name()));
-  sqlite3_db_config(connection.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
   SEALANE_TRY(connection.run("PRAGMA query_only = ON; BEGIN"));
   // The first read takes the lock; from here on nothing changes for us.
   SEALANE_TRY(const std::string tables,
