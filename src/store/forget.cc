@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <optional>
+#include <set>
 
 #include "base/limits.h"
 #include "repo/names.h"
@@ -127,24 +129,32 @@ Result<ForgetReport, Error> DirectoryRepository::forget(const identity::SigningK
     SEALANE_TRY(forgetter.check_right(chain.plan));
   }
 
+  std::set<std::string> selected;  // directories of the chains that are ours until we return
   std::vector<std::unique_ptr<FileLock>> locks;
-  if (!options.dry_run) {
-    for (const ChainView& chain : before.chains) {
-      if (!chain.matches(options.plan, options.host)) continue;
-      SEALANE_TRY(auto lock, lock_chain(here, chain.key_id, chain.plan));
-      locks.push_back(std::move(lock));
+  std::optional<Error> busy;
+  for (const ChainView& chain : before.chains) {
+    if (!chain.matches(options.plan, options.host)) continue;
+    if (!options.dry_run) {
+      auto lock = lock_chain(here, chain.key_id, chain.plan);
+      if (!lock.has_value()) {
+        if (lock.error().kind != ErrorKind::kLocked) return lock.error();
+        // One backup under way is no reason to let all other chains grow.
+        busy = lock.error();
+        report.problems.push_back({lock.error(), chain.directory});
+        continue;
+      }
+      locks.push_back(std::move(lock.value()));
       const auto cleaned = remove_left_overs(
           seams_.files, join_path(join_path(path_, chain.directory), kForgottenFolder));
       if (!cleaned.has_value()) return to_error(cleaned.error());
     }
+    selected.insert(chain.directory);
   }
+  if (busy && selected.empty()) return *busy;
   // What was seen before the locks may have changed; and a chain that is new by now is not locked.
   SEALANE_TRY(const auto view, read_repository(here, trust));
   for (const ChainView& chain : view.chains) {
-    const bool selected = std::ranges::any_of(before.chains, [&](const ChainView& locked) {
-      return locked.directory == chain.directory && locked.matches(options.plan, options.host);
-    });
-    if (!selected) continue;
+    if (!selected.contains(chain.directory)) continue;
     if (!chain.problems.empty()) {
       report.problems.insert(report.problems.end(), chain.problems.begin(), chain.problems.end());
       continue;

@@ -458,12 +458,27 @@ TEST_F(Repository, ForgetsOnlyWithTheRightAndARule) {
   ForgetOptions shop = options;
   shop.plan = "shop";
   EXPECT_EQ(repository_.forget(keeper_, &trust_, shop).error().kind, ErrorKind::kLocked);
+  // Another chain does not wait for it.
+  const identity::SigningKey other = test_key(4);
+  for (const char* salt : {"1", "2"}) {
+    ASSERT_TRUE(write_snapshot(repository_, other, "shop", some_objects(salt)).has_value());
+  }
+  identity::TrustStore with_other = trust_;
+  with_other.add(trusted(other, "other"));
+  const auto partly = repository_.forget(keeper_, &with_other, shop);
+  ASSERT_TRUE(partly.has_value()) << partly.error().message;
+  EXPECT_THAT(partly.value().decisions, SizeIs(2));
+  ASSERT_THAT(partly.value().problems, SizeIs(1));
+  EXPECT_EQ(partly.value().problems[0].error.kind, ErrorKind::kLocked);
   writer.value().reset();
 
   // A record by a key without the right counts for nothing.
   ASSERT_TRUE(repository_.forget(host_, nullptr, shop).has_value());
-  const auto listing = repository_.list(&trust_).value();
-  EXPECT_FALSE(listing.snapshots[0].forgotten);
+  const auto listing = repository_.list(&with_other).value();
+  for (const SnapshotInfo& snapshot : listing.snapshots) {
+    EXPECT_EQ(snapshot.forgotten,
+              snapshot.key_id == repo::key_id(other.public_key()) && snapshot.seq == 1);
+  }
   ASSERT_THAT(listing.problems, SizeIs(1));
   EXPECT_EQ(listing.problems[0].error.kind, ErrorKind::kPinMismatch);
 }

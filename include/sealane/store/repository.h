@@ -112,7 +112,7 @@ struct ForgetReport {
   };
   std::vector<Decision> decisions;  // by host, plan, seq; snapshots forgotten before are not in it
   std::uint64_t freed_bytes = 0;    // sizes of the objects deleted (with dry_run: that would be)
-  std::vector<Problem> problems;    // chains left alone because something is wrong with them
+  std::vector<Problem> problems;    // chains left alone: something is wrong with them, or kLocked
 };
 
 struct CopyReport {
