@@ -21,6 +21,7 @@ struct SimulatedFiles::Disk {
   std::uint64_t next_inode = 1;
   std::uint64_t calls = 0;
   std::map<std::string, std::uint64_t> by_kind;
+  std::set<std::uint64_t> changing;
   std::optional<std::uint64_t> fail_at;
   int fail_code = EIO;
   std::optional<std::uint64_t> stop_at;
@@ -41,6 +42,9 @@ struct SimulatedFiles::Disk {
     if (stopped) return EIO;
     const std::uint64_t number = calls++;
     ++by_kind[kind];
+    const std::string_view name = kind;
+    if (name != "read" && name != "stat" && name != "list" && name != "open")
+      changing.insert(number);
     if (stop_at == number) {
       stopped = true;
       return EIO;
@@ -216,6 +220,7 @@ void SimulatedFiles::reset_count() {
   const std::lock_guard lock(disk_->mutex);
   disk_->calls = 0;
   disk_->by_kind.clear();
+  disk_->changing.clear();
 }
 std::uint64_t SimulatedFiles::call_count() const {
   const std::lock_guard lock(disk_->mutex);
@@ -224,6 +229,10 @@ std::uint64_t SimulatedFiles::call_count() const {
 std::map<std::string, std::uint64_t> SimulatedFiles::calls_by_kind() const {
   const std::lock_guard lock(disk_->mutex);
   return disk_->by_kind;
+}
+std::set<std::uint64_t> SimulatedFiles::changing_calls() const {
+  const std::lock_guard lock(disk_->mutex);
+  return disk_->changing;
 }
 bool SimulatedFiles::stopped() const {
   const std::lock_guard lock(disk_->mutex);
@@ -241,6 +250,7 @@ void SimulatedFiles::restart_process() {
   disk_->stopped = false;
   disk_->calls = 0;
   disk_->by_kind.clear();
+  disk_->changing.clear();
   disk_->locks.clear();
 }
 
@@ -350,7 +360,9 @@ std::vector<std::string> SimulatedFiles::all_paths() const {
 FileResult<std::unique_ptr<File>> SimulatedFiles::open(const std::string& path, OpenMode mode,
                                                        std::uint32_t permissions) {
   const std::lock_guard lock(disk_->mutex);
-  const char* kind = mode == OpenMode::kCreateExclusive ? "create" : "open";
+  const char* kind = mode == OpenMode::kCreateExclusive  ? "create"
+                     : mode == OpenMode::kAppendOrCreate ? "append"
+                                                         : "open";
   if (const int code = disk_->enter(kind)) return FileError{code, kind, path};
   const auto place = disk_->find(path);
   if (!place.has_value()) return FileError{place.error(), kind, path};

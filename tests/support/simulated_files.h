@@ -29,6 +29,8 @@ class SimulatedFiles final : public FileSystem {
   void reset_count();
   std::uint64_t call_count() const;
   std::map<std::string, std::uint64_t> calls_by_kind() const;
+  // The numbers of those that change what is on the disk, or what of it is synced.
+  std::set<std::uint64_t> changing_calls() const;
   bool stopped() const;
   void limit_space(std::uint64_t bytes);  // writes beyond it: ENOSPC
 
