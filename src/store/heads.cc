@@ -145,6 +145,7 @@ std::vector<SeenHead> heads_of(const std::string& repository_id,
     if (!added && at->second.seq < head.seq) at->second = std::move(head);
   }
   std::vector<SeenHead> heads;
+  heads.reserve(newest.size());
   for (auto& [chain, head] : newest) heads.push_back(std::move(head));
   return heads;
 }

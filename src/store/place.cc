@@ -48,7 +48,7 @@ Error verification_failed(std::string message) {
 }
 
 FileResult<void> ensure_directory(FileSystem& files, const std::string& path) {
-  const auto made = files.create_directory(path);
+  auto made = files.create_directory(path);
   if (!made.has_value() && made.error().code != EEXIST) return made;
   return files.sync_directory(parent_path(path));
 }

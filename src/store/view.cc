@@ -76,8 +76,8 @@ Result<WallTime, Error> read_forgotten(const RepositoryPlace& place, const Snaps
 
 std::string sentence(const std::string& key_id, const std::string& plan,
                      const repo::ChainProblem& problem) {
-  const std::string which = "snapshot " + std::to_string(problem.seq) + " of plan " + plan +
-                            " of host " + fingerprint_of(key_id);
+  std::string which = "snapshot " + std::to_string(problem.seq) + " of plan " + plan + " of host " +
+                      fingerprint_of(key_id);
   switch (problem.fault) {
     case repo::ChainFault::kMissing:
       return which + " is missing, though later ones are there";
