@@ -347,6 +347,22 @@ void Blake3::finish(MutableByteSpan out, std::uint64_t offset) const {
 }
 
 Blake3Digest blake3(ByteSpan data) {
+  if (data.size() <= blake3_core::kBlockSize) {  // one compression; many keys are made this way
+    ByteArray<blake3_core::kBlockSize> block{};
+    std::ranges::copy(data, block.begin());
+    blake3_core::Node node{blake3_core::kHashKey, blake3_core::load_block(block.data()), 0,
+                           static_cast<std::uint32_t>(data.size()),
+                           blake3_core::kChunkStart | blake3_core::kChunkEnd | blake3_core::kRoot};
+    blake3_core::ChainingValue words = node.chaining_value();
+    Blake3Digest digest;
+    for (std::size_t i = 0; i < words.size(); ++i) {
+      store_integer(MutableByteSpan(digest).subspan(4 * i, 4), words[i], Endian::kLittle);
+    }
+    cleanse(block);
+    cleanse(std::as_writable_bytes(std::span(&node, 1)));
+    cleanse(std::as_writable_bytes(std::span(words)));
+    return digest;
+  }
   Hasher hasher(blake3_core::kHashKey, 0);
   hasher.update(data);
   Blake3Digest digest;

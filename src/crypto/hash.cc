@@ -98,6 +98,13 @@ Sha512Digest sha512(ByteSpan data) {
   hash.update(data);
   return hash.finish();
 }
+Sha3Digest sha3_256(ByteSpan data) {
+  static const EVP_MD* const method = fetch_digest("SHA3-256");
+  Sha3Digest digest;
+  SEALANE_CHECK(EVP_Digest(data.data(), data.size(), as_uchar(MutableByteSpan(digest)), nullptr,
+                           method, nullptr) == 1);
+  return digest;
+}
 
 Sha256Digest hmac_sha256(ByteSpan key, ByteSpan data) {
   return hmac<Sha256, Sha256Digest, 64>(key, data);

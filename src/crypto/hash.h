@@ -1,5 +1,6 @@
 #pragma once
-// Hashes and what is made of them: SHA-256, SHA-512 (FIPS 180-4), HMAC (RFC 2104), BLAKE3.
+// Hashes and what is made of them: SHA-256, SHA-512 (FIPS 180-4), SHA3-256 (FIPS 202), HMAC
+// (RFC 2104), BLAKE3.
 #include <memory>
 
 #include "sealane/base/bytes.h"
@@ -41,6 +42,8 @@ class Sha512 {
 
 Sha256Digest sha256(ByteSpan data);
 Sha512Digest sha512(ByteSpan data);
+using Sha3Digest = ByteArray<32>;
+Sha3Digest sha3_256(ByteSpan data);
 Sha256Digest hmac_sha256(ByteSpan key, ByteSpan data);
 Sha512Digest hmac_sha512(ByteSpan key, ByteSpan data);
 

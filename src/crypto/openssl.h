@@ -12,6 +12,7 @@ namespace sealane::crypto {
 struct OpenSslDelete {
   void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
   void operator()(EVP_CIPHER_CTX* context) const { EVP_CIPHER_CTX_free(context); }
+  void operator()(EVP_MAC_CTX* context) const { EVP_MAC_CTX_free(context); }
 };
 using DigestContext = std::unique_ptr<EVP_MD_CTX, OpenSslDelete>;
 using CipherContext = std::unique_ptr<EVP_CIPHER_CTX, OpenSslDelete>;

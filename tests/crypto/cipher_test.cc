@@ -58,6 +58,64 @@ TEST(ChaCha20, CountsBlocksUpToTheLastCounter) {
                "blocks");
 }
 
+// Each length and any piece against single blocks, which another library makes.
+TEST(ChaCha20Original, IsTheSameInOneCallInPiecesAndByBlocks) {
+  const ByteArray<32> key{std::byte{1}, std::byte{9}};
+  const ByteArray<8> nonce{std::byte{2}, std::byte{0}, std::byte{5}};
+  ChaCha20 cipher(key);
+  for (const std::uint64_t counter :
+       {std::uint64_t{0}, std::uint64_t{7}, (std::uint64_t{1} << 32) - 3, std::uint64_t{1} << 40}) {
+    Bytes expected(1000);
+    for (std::size_t at = 0; at < expected.size(); at += 64) {
+      cipher.xor_in_place(
+          nonce, counter + at / 64,
+          MutableByteSpan(expected).subspan(at, std::min<std::size_t>(64, expected.size() - at)));
+    }
+    for (std::size_t size = 0; size <= expected.size(); ++size) {
+      Bytes out(size);
+      cipher.xor_in_place(nonce, counter, out);
+      ASSERT_TRUE(std::ranges::equal(out, ByteSpan(expected).first(size))) << size;
+    }
+    Bytes pieces(expected.size());
+    cipher.start(nonce, counter);
+    for (std::size_t at = 0; at < pieces.size(); at += 192) {
+      cipher.proceed(
+          MutableByteSpan(pieces).subspan(at, std::min<std::size_t>(192, pieces.size() - at)));
+    }
+    EXPECT_EQ(pieces, expected);
+  }
+}
+
+// The 96-bit nonce of RFC 8439 with four zero bytes in front is the same cipher for small counters.
+TEST(ChaCha20Original, AgreesWithRfc8439) {
+  const ByteArray<32> key{std::byte{4}};
+  const ByteArray<8> nonce{std::byte{1}, std::byte{2}};
+  ByteArray<12> longer{};
+  std::ranges::copy(nonce, longer.begin() + 4);
+  const Bytes zeros(500);
+  Bytes expected(zeros.size());
+  chacha20_xor(key, longer, 3, zeros, expected);
+  Bytes out(zeros.size());
+  ChaCha20(key).xor_in_place(nonce, 3, out);
+  EXPECT_EQ(out, expected);
+}
+
+TEST(Poly1305Incremental, AgreesWithOneShot) {
+  Poly1305 incremental;
+  ByteArray<32> key;
+  for (std::size_t i = 0; i < key.size(); ++i) key[i] = static_cast<std::byte>(i * 11 + 3);
+  Bytes message(700);
+  for (std::size_t i = 0; i < message.size(); ++i) message[i] = static_cast<std::byte>(i * 5);
+  for (std::size_t size = 0; size <= message.size(); ++size) {
+    incremental.start(key);
+    for (std::size_t at = 0; at < size; at += 37) {
+      incremental.update(ByteSpan(message).subspan(at, std::min<std::size_t>(37, size - at)));
+    }
+    ASSERT_EQ(incremental.finish(), poly1305(key, ByteSpan(message).first(size))) << size;
+    key[0] ^= std::byte{1};
+  }
+}
+
 TEST(Aes256Ctr, CarriesThroughTheWholeCounterBlock) {
   const ByteArray<32> key{std::byte{7}};
   ByteArray<16> counter;

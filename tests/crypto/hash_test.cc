@@ -79,6 +79,16 @@ TEST(Hmac, MatchesThePublishedVectors) {
   }
 }
 
+// FIPS 202 example values of NIST: the empty message, "abc", and 200 bytes of a3.
+TEST(Sha3, MatchesThePublishedVectors) {
+  EXPECT_EQ(to_hex(sha3_256({})),
+            "a7ffc6f8bf1ed76651c14756a061d662f580ff4de43b49fa82d80a4b80f8434a");
+  EXPECT_EQ(to_hex(sha3_256(as_bytes("abc"))),
+            "3a985da74fe225b2045c172d6bd390bd855f086e3e9d525b46bfe24511431532");
+  EXPECT_EQ(to_hex(sha3_256(Bytes(200, std::byte{0xa3}))),
+            "79f38adec5c20307a98ef76e8324afbfd46cfd81b22e3973c65fa1bd9de31787");
+}
+
 TEST(ConstantTimeEqual, ComparesContentAndSize) {
   EXPECT_TRUE(constant_time_equal({}, {}));
   EXPECT_TRUE(constant_time_equal(as_bytes("abc"), as_bytes("abc")));
