@@ -131,6 +131,26 @@ Result<std::vector<OpeningKey>, KeyFileError> parse_identities(
     std::string_view text, const SecretBytes* passphrase = nullptr,
     std::uint32_t max_rounds = kMaxBcryptRounds);
 
+// The key files of the secureio library for Go: PEM around raw keys, the private one seed and
+// public key, labels "ED25519 PRIVATE KEY" and "ED25519 PUBLIC KEY". Text before the block and PEM
+// headers are skipped, lines may end in CRLF; another label is kUnsupportedType, and a private key
+// whose halves do not belong together is kMalformed. They have neither comment nor passphrase.
+SecretBytes format_pem_private_key(const SigningKey& key);
+std::string format_pem_public_key(const crypto::Ed25519Public& key);
+Result<SigningKey, KeyError> parse_pem_private_key(std::string_view text);
+Result<crypto::Ed25519Public, KeyError> parse_pem_public_key(std::string_view text);
+// A peer's key as it comes in a file: one OpenSSH public line, or the PEM form.
+Result<crypto::Ed25519Public, KeyError> parse_peer_key(std::string_view text);
+
+inline constexpr std::string_view kPemPrivateName = "id_ed25519";
+inline constexpr std::string_view kPemPublicName = "id_ed25519.pub";
+// The identity in such a directory, which the Go library would use too. Made on first use: the
+// directory (0700), the private file (0600, exclusively), the public one. A missing public file is
+// written again. An OpenSSH private key of that name is read (unless it is encrypted) and nothing
+// is written beside it. Refuses a public file that belongs to another key. kFailed, kUsage.
+Result<SigningKey, Error> open_pem_identity(FileSystem& files, RandomSource& random,
+                                            const std::string& directory);
+
 // Reads a file that holds a private key: refuses one that others can read or write (mode & 077),
 // one of an owner who is neither this process's user nor root, and anything but a regular file.
 Result<SecretBytes, Error> read_private_file(FileSystem& files, const std::string& path);
