@@ -4,6 +4,7 @@
 // thread. The adapter stops reading while wants_input() is false, and always drains next_output()
 // before it waits; so output is bounded by what one receive() may produce.
 #include <concepts>
+#include <cstdint>
 #include <optional>
 #include <utility>
 
@@ -33,12 +34,23 @@ concept StreamCore = Core<C> && requires(C core, ByteSpan bytes, SteadyTime now)
   {core.output_sent(std::size_t{})};                 // how much of it went out
 };
 
-// Whole datagrams that may be lost, doubled or reordered. Source is the core's address type.
+// Why a datagram did not leave. A transport that is merely busy is no failure: the adapter keeps
+// the datagram and offers it again before it asks for the next one.
+enum class OutputFailure : std::uint8_t {
+  kTooBig = 1,  // larger than the path carries (EMSGSIZE)
+  kLost,        // anything else; as if the network had dropped it
+};
+
+// Whole datagrams that may be lost, doubled or reordered. Source is the core's address type. A
+// datagram of next_output() belongs to the core: it is valid until the next call, so nothing is
+// allocated for it. After each one the adapter says what became of it.
 template <class C>
 concept DatagramCore = Core<C> && requires(C core, ByteSpan datagram, SteadyTime now) {
   typename C::Source;
   {core.receive(std::declval<typename C::Source>(), datagram, now)};
-  { core.next_output() } -> std::same_as<std::optional<std::pair<typename C::Source, Bytes>>>;
+  { core.next_output() } -> std::same_as<std::optional<std::pair<typename C::Source, ByteSpan>>>;
+  {core.output_sent()};
+  {core.output_failed(OutputFailure::kLost)};
 };
 
 // Whole messages, in order, exactly once, of a transport that frames them (WebSocket, HTTP/2).

@@ -98,12 +98,12 @@ class DatagramEcho : public EchoBase {
     heard(now);
     output_.emplace_back(from, to_bytes(echo(datagram)));
   }
-  std::optional<std::pair<Address, Bytes>> next_output() {
+  std::optional<std::pair<Address, ByteSpan>> next_output() const {
     if (output_.empty()) return std::nullopt;
-    auto out = std::move(output_.front());
-    output_.pop_front();
-    return out;
+    return std::pair<Address, ByteSpan>(output_.front());
   }
+  void output_sent() { output_.pop_front(); }
+  void output_failed(OutputFailure) { output_.pop_front(); }
   bool wants_input() const { return output_.empty(); }
 
  private:
@@ -229,6 +229,7 @@ class Driver {
     } else {
       while (auto datagram = core.next_output()) {
         EXPECT_TRUE(transport_->send(datagram->first, datagram->second).has_value());
+        core.output_sent();
       }
     }
   }
