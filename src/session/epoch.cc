@@ -1,0 +1,132 @@
+#include "session/epoch.h"
+
+#include <algorithm>
+
+namespace sealane::session {
+
+bool Epoch::is_replaced(const crypto::X25519Public& key) const {
+  const std::size_t count = std::min(replaced_count_, kReplacedKeys);
+  return std::find(replaced_.begin(), replaced_.begin() + static_cast<std::ptrdiff_t>(count),
+                   key) != replaced_.begin() + static_cast<std::ptrdiff_t>(count);
+}
+
+bool Epoch::derive(const OwnKey& own, const crypto::X25519Public& peer, const PskKeys* psk) {
+  auto key = derive_cipher_key(own.private_key, peer, psk);
+  if (!key.has_value()) return false;
+  PacketKey receiving = PacketKey::session(key.value(), id_);
+  pairs_.push_back({own.generation, peer, std::move(key.value()), std::move(receiving)});
+  return true;
+}
+
+Epoch::KeyNews Epoch::take_key(const crypto::X25519Public& key, const KeyExchangeBody& body,
+                               bool is_answer, const OwnKeys& own, const PskKeys* psk,
+                               SteadyTime now) {
+  if (newest_ && newest_->public_key == key) {
+    (is_answer ? newest_->answer : newest_->request) = body;
+    return KeyNews::kSame;
+  }
+  if (is_before(key) || is_replaced(key)) return KeyNews::kReplaced;
+  // Before anything is changed: does it leave a secret?
+  if (own.newest() != nullptr) {
+    if (!derive_cipher_key(own.newest()->private_key, key, psk).has_value()) {
+      return KeyNews::kLowOrder;
+    }
+  }
+  if (before_) replaced_[replaced_count_++ % kReplacedKeys] = before_->public_key;
+  before_ = std::move(newest_);
+  newest_.emplace();
+  newest_->public_key = key;
+  newest_->received = now;
+  (is_answer ? newest_->answer : newest_->request) = body;
+  wipe_before_at.reset();
+  answers = 0;
+  warned_of_old_key = false;
+  refresh(own, psk);
+  return KeyNews::kNew;
+}
+
+bool Epoch::knows_body(const KeyExchangeBody& body) const {
+  for (const auto* key : {&newest_, &before_}) {
+    if (*key && ((*key)->request == body || (*key)->answer == body)) return true;
+  }
+  return false;
+}
+
+bool Epoch::first_sight(PacketId key_exchange_packet) {
+  const auto end =
+      recent_.begin() + static_cast<std::ptrdiff_t>(std::min(recent_count_, kRecentPackets));
+  if (std::find(recent_.begin(), end, key_exchange_packet) != end) return false;
+  recent_[recent_count_++ % kRecentPackets] = key_exchange_packet;
+  return true;
+}
+
+void Epoch::refresh(const OwnKeys& own, const PskKeys* psk) {
+  std::erase_if(pairs_, [&](const Pair& pair) {
+    const bool peer_held = (newest_ && newest_->public_key == pair.peer) || is_before(pair.peer);
+    return !peer_held || own.find(pair.own) == nullptr;
+  });
+  last_pair_ = 0;
+  for (const OwnKey* mine : {own.newest(), own.before()}) {
+    for (const auto* theirs : {&newest_, &before_}) {
+      if (mine == nullptr || !*theirs) continue;
+      if (cipher_key((*theirs)->public_key, mine->generation) != nullptr) continue;
+      derive(*mine, (*theirs)->public_key, psk);
+    }
+  }
+  if (sending_ && own.find(sending_own_) == nullptr) sending_.reset();
+}
+
+void Epoch::wipe_before() {
+  wipe_before_at.reset();
+  if (!before_) return;
+  replaced_[replaced_count_++ % kReplacedKeys] = before_->public_key;
+  std::erase_if(pairs_, [&](const Pair& pair) { return pair.peer == before_->public_key; });
+  before_.reset();
+  last_pair_ = 0;
+}
+
+Epoch::OpenResult Epoch::open(MutableByteSpan packet, PacketIdMask mask, Opened& opened) {
+  const auto id = read_packet_id(packet, mask);
+  if (!id.has_value()) return OpenResult::kNoKey;
+  for (std::size_t i = 0; i < pairs_.size(); ++i) {
+    // The one that worked last, then the others in order.
+    const std::size_t index = i == 0 ? last_pair_ : i - (i <= last_pair_ ? 1 : 0);
+    Pair& pair = pairs_[index];
+    const auto header = pair.receiving.open_header(mask, packet);
+    if (!header.has_value()) {
+      if (header.error() == PacketError::kLengthMismatch) return OpenResult::kDamaged;
+      continue;
+    }
+    if (!window_.would_accept(id.value())) return OpenResult::kReplayed;
+    const auto messages = pair.receiving.open_messages(header.value(), packet);
+    if (!messages.has_value()) return OpenResult::kDamaged;
+    window_.accept(id.value());
+    last_pair_ = index;
+    opened.id = id.value();
+    opened.messages = packet.subspan(kPacketHeaderSize);
+    opened.own = pair.own;
+    opened.peer = pair.peer;
+    return OpenResult::kOpened;
+  }
+  return OpenResult::kNoKey;
+}
+
+PacketKey* Epoch::sending(Generation own, const SessionId& own_id) {
+  if (!newest_) return nullptr;
+  if (sending_ && sending_own_ == own && sending_peer_ == newest_->public_key) return &*sending_;
+  const CipherKey* key = cipher_key(newest_->public_key, own);
+  if (key == nullptr) return nullptr;
+  sending_.emplace(PacketKey::session(*key, own_id));
+  sending_own_ = own;
+  sending_peer_ = newest_->public_key;
+  return &*sending_;
+}
+
+const CipherKey* Epoch::cipher_key(const crypto::X25519Public& peer, Generation own) const {
+  for (const Pair& pair : pairs_) {
+    if (pair.own == own && pair.peer == peer) return &pair.cipher_key;
+  }
+  return nullptr;
+}
+
+}  // namespace sealane::session

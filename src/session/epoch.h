@@ -1,0 +1,128 @@
+#pragma once
+// Epoch: one life of the peer, from our side: its session id, its exchange keys, what opens its
+// packets, and which of our keys it is known to have. A restarted peer is a new epoch beside the
+// old one until a packet opens under it. Format: docs/protocol/session.md, "Restart".
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "sealane/base/clock.h"
+#include "session/binding.h"
+#include "session/key_schedule.h"
+#include "session/own_keys.h"
+#include "session/packet.h"
+#include "session/replay_window.h"
+
+namespace sealane::session {
+
+class Epoch {
+ public:
+  static constexpr std::size_t kMaxPairs = 4;        // two own keys by two of the peer
+  static constexpr std::size_t kReplacedKeys = 16;   // remembered, so that none comes back
+  static constexpr std::size_t kRecentPackets = 32;  // of key exchange packets, against doubles
+
+  // A key of the peer, with the messages that brought it, as they came.
+  struct PeerKey {
+    crypto::X25519Public public_key{};
+    SteadyTime received{};
+    std::optional<KeyExchangeBody> request;
+    std::optional<KeyExchangeBody> answer;
+  };
+  enum class KeyNews : std::uint8_t {
+    kSame = 1,  // the newest, again
+    kNew,
+    kReplaced,  // the one before or an older one: changes nothing
+    kLowOrder,  // no secret comes of it: changes nothing
+  };
+  struct Opened {
+    PacketId id{};
+    MutableByteSpan messages;  // in the packet's buffer
+    Generation own{};          // the pair of keys that opened it
+    crypto::X25519Public peer{};
+  };
+  enum class OpenResult : std::uint8_t { kOpened = 1, kNoKey, kDamaged, kReplayed };
+
+  Epoch(const SessionId& id, std::int64_t window, SteadyTime now)
+      : id_(id), created_(now), window_(window) {}
+
+  const SessionId& id() const { return id_; }
+  SteadyTime created() const { return created_; }
+
+  // What a key would be, without changing anything.
+  bool is_replaced(const crypto::X25519Public& key) const;
+  bool is_before(const crypto::X25519Public& key) const {
+    return before_ && before_->public_key == key;
+  }
+  const PeerKey* newest() const { return newest_ ? &*newest_ : nullptr; }
+  // The verified message `body` brought `key`.
+  KeyNews take_key(const crypto::X25519Public& key, const KeyExchangeBody& body, bool is_answer,
+                   const OwnKeys& own, const PskKeys* psk, SteadyTime now);
+  // Exactly this message was verified before.
+  bool knows_body(const KeyExchangeBody& body) const;
+  // True once per packet id, as far as it is remembered.
+  bool first_sight(PacketId key_exchange_packet);
+
+  // Own keys came or went: derive what is missing, wipe what has no own key any more.
+  void refresh(const OwnKeys& own, const PskKeys* psk);
+  // Forgets the peer's key before the newest and what opened under it.
+  void wipe_before();
+
+  // Tries all keys, the last that worked first, headers only. kReplayed and kDamaged are of a
+  // packet that is authentic so far. On kOpened the id is taken in the window.
+  OpenResult open(MutableByteSpan packet, PacketIdMask mask, Opened& opened);
+
+  // The key to send under: our `own` with the peer's newest. Null while there is none.
+  PacketKey* sending(Generation own, const SessionId& own_id);
+  // Of a pair, while both its halves are held.
+  const CipherKey* cipher_key(const crypto::X25519Public& peer, Generation own) const;
+
+  // Our newest key that the peer has shown to have.
+  std::optional<Generation> proven;
+  bool live = false;     // a packet opened under it
+  bool sealane = false;  // announced
+  std::optional<ExporterSecret> exporter;
+  bool bound() const { return exporter.has_value(); }
+  bool has_before() const { return before_.has_value(); }
+  std::optional<SteadyTime> wipe_before_at;
+  Opened opened_last;  // its messages may be gone
+  PacketId highest_packet{};
+  bool answered = false;  // a message of it came after a rival appeared
+  // Answers to the same request are spaced.
+  std::uint32_t answers = 0;
+  SteadyTime last_answer{};
+  bool warned_of_old_key = false;
+
+  // Binding: what we said last, and what holds.
+  std::optional<Binding> proposal;          // ours, or the peer's that we accepted
+  std::optional<PacketId> proposal_packet;  // of the peer's
+  std::optional<SteadyTime> next_proposal;  // ours is due
+  bool reply_due = false;
+  bool confirmation_due = false;  // a packet, so that the peer sees that we have its key
+
+ private:
+  struct Pair {
+    Generation own{};
+    crypto::X25519Public peer{};
+    CipherKey cipher_key;
+    PacketKey receiving;
+  };
+  bool derive(const OwnKey& own, const crypto::X25519Public& peer, const PskKeys* psk);
+
+  SessionId id_;
+  SteadyTime created_;
+  ReplayWindow window_;
+  std::optional<PeerKey> newest_;
+  std::optional<PeerKey> before_;
+  std::array<crypto::X25519Public, kReplacedKeys> replaced_{};
+  std::size_t replaced_count_ = 0;
+  std::array<PacketId, kRecentPackets> recent_{};
+  std::size_t recent_count_ = 0;
+  std::vector<Pair> pairs_;  // at most kMaxPairs
+  std::size_t last_pair_ = 0;
+  std::optional<PacketKey> sending_;
+  Generation sending_own_{};
+  crypto::X25519Public sending_peer_{};
+};
+
+}  // namespace sealane::session
