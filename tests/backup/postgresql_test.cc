@@ -83,26 +83,26 @@ class PostgreSql : public ::testing::Test {
   }
 
   static void SetUpTestSuite() {
-    if (installed()) shared_ = start().release();
+    if (installed()) shared = start().release();
   }
   static void TearDownTestSuite() {
-    delete shared_;
-    shared_ = nullptr;
+    delete shared;
+    shared = nullptr;
   }
   void SetUp() override {
     if (!installed()) GTEST_SKIP() << "PostgreSQL's server or client is not installed";
-    ASSERT_NE(shared_, nullptr);
+    ASSERT_NE(shared, nullptr);
   }
 
   static std::string url(const std::string& database, const std::string& user = "postgres") {
-    return "postgresql://" + user + "@" + percent_slashes(shared_->sockets) + "/" + database;
+    return "postgresql://" + user + "@" + percent_slashes(shared->sockets) + "/" + database;
   }
   // Runs SQL as the superuser.
   static std::string sql(const std::string& database, const std::string& script) {
     ToolCommand command;
     command.program = "psql";
     command.arguments = {
-        "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", shared_->sockets, "-U", "postgres", "-d", database,
+        "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", shared->sockets, "-U", "postgres", "-d", database,
         "-f",    "-"};
     command.pipe_input = true;
     command.pipe_output = true;
@@ -125,7 +125,7 @@ class PostgreSql : public ::testing::Test {
                         " TEMPLATE template0;");
     return name;
   }
-  static DriverContext& context() { return shared_->context; }
+  static DriverContext& context() { return shared->context; }
 
   struct Taken {
     std::vector<StreamDescription> streams;
@@ -177,9 +177,9 @@ class PostgreSql : public ::testing::Test {
     return difference(taken.fingerprint, *found.value()).value_or("");
   }
 
-  static Server* shared_;
+  static Server* shared;
 };
-PostgreSql::Server* PostgreSql::shared_ = nullptr;
+PostgreSql::Server* PostgreSql::shared = nullptr;
 
 constexpr const char* kEverything = R"(
 CREATE SCHEMA "Shop ö";
@@ -426,11 +426,11 @@ class PostgreSqlPasswords : public PostgreSql {
     sql("postgres",
         "DO $$ BEGIN CREATE ROLE guarded; EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
         "ALTER ROLE guarded LOGIN PASSWORD 'pa:ss\\wo rd'");
-    std::ifstream in(shared_->sockets + "/data/pg_hba.conf");
+    std::ifstream in(shared->sockets + "/data/pg_hba.conf");
     std::stringstream old;
     old << in.rdbuf();
     if (old.str().find("guarded") == std::string::npos) {
-      std::ofstream out(shared_->sockets + "/data/pg_hba.conf");
+      std::ofstream out(shared->sockets + "/data/pg_hba.conf");
       out << "local all guarded scram-sha-256\n" << old.str();
     }
     sql("postgres", "SELECT pg_reload_conf()");
@@ -570,12 +570,12 @@ TEST_F(PostgreSql, CancellationEndsEverything) {
 
 TEST_F(PostgreSql, DrillNeedsWhatTheDatabaseNeeds) {
   const auto newer = make_postgresql_throw_away({{"server_version_num", "990001"}},
-                                                shared_->folder.path(), context());
+                                                shared->folder.path(), context());
   ASSERT_FALSE(newer.has_value());
   EXPECT_NE(newer.error().message.find("postgresql-99"), std::string::npos)
       << newer.error().message;
   const auto extension = make_postgresql_throw_away(
-      {{"extensions", "no_such_thing 1.0, plpgsql 1.0"}}, shared_->folder.path(), context());
+      {{"extensions", "no_such_thing 1.0, plpgsql 1.0"}}, shared->folder.path(), context());
   ASSERT_FALSE(extension.has_value());
   EXPECT_NE(extension.error().message.find("the extension no_such_thing,"), std::string::npos)
       << extension.error().message;
