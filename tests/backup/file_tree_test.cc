@@ -513,7 +513,9 @@ TEST_F(FileTree, KilledAtAnyMomentTheOldOrTheNewFolderIsWhole) {
       const auto result = extract(archive, to_, true);
       ::_exit(result ? 0 : 1);
     }
-    std::this_thread::sleep_for(std::chrono::microseconds(random() % 40'000));
+    // Later in each round; the first comes before anybody could be done.
+    std::this_thread::sleep_for(
+        std::chrono::microseconds(1300U * static_cast<unsigned>(round) + random() % 1000));
     ::kill(child, SIGKILL);
     int status = 0;
     ASSERT_EQ(::waitpid(child, &status, 0), child);

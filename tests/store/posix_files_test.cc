@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <random>
 
 #include "crypto/hash.h"
 #include "sealane/store/repository.h"
@@ -221,8 +222,8 @@ TEST_F(PosixFiles, HoldARepository) {
   ASSERT_TRUE(report.has_value()) << report.error().message;
   EXPECT_EQ(report.value().copied, 2u);
   auto copy = DirectoryRepository::open(seams, in("copy")).value();
-  const auto verified =
-      copy.verify({.trust = nullptr, .seen = {}, .plan = {}, .host = {}, .progress = {}});
+  const auto verified = copy.verify(
+      {.trust = nullptr, .seen = {}, .plan = {}, .host = {}, .progress = {}, .open = {}});
   EXPECT_EQ(verified.value().objects, 6u);
   EXPECT_TRUE(verified.value().problems.empty());
 }
@@ -234,7 +235,8 @@ TEST_F(PosixFiles, KeepWhatAKilledWriterAcknowledged) {
   auto repository = DirectoryRepository::init(seams, in("r"));
   ASSERT_TRUE(repository.has_value());
   std::uint64_t acknowledged = 0;
-  std::srand(7);
+  std::mt19937 engine(7);
+  std::uniform_int_distribution<int> moment(0, 60'000);  // microseconds
   for (int round = 0; round < 40; ++round) {
     int ready[2];
     ASSERT_EQ(::pipe(ready), 0);
@@ -249,7 +251,7 @@ TEST_F(PosixFiles, KeepWhatAKilledWriterAcknowledged) {
       }
     }
     ::close(ready[1]);
-    ::usleep(static_cast<useconds_t>(std::rand() % 60'000));
+    ::usleep(static_cast<useconds_t>(moment(engine)));
     ASSERT_EQ(::kill(child, SIGKILL), 0);
     int status = 0;
     ASSERT_EQ(::waitpid(child, &status, 0), child);
