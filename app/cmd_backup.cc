@@ -25,6 +25,7 @@ struct Flags {
   bool drill = false;
   std::string work_directory;
   std::uint64_t level = 3;
+  std::string fingerprint = "content";
   std::uint64_t threads = 0;
 };
 
@@ -122,6 +123,9 @@ Result<int, Error> back_up_one(Context& context, const Flags& flags, const std::
                                   .keep_keys = flags.drill,
                                   .seen = seen,
                                   .compression_level = static_cast<int>(flags.level),
+                                  .fingerprint_level = flags.fingerprint == "content"
+                                                           ? repo::FingerprintLevel::kContent
+                                                           : repo::FingerprintLevel::kStructure,
                                   .threads = static_cast<unsigned>(flags.threads)},
                                  drivers, display.observer()));
   // The snapshot is safe; that it is remembered only helps to see a roll-back later.
@@ -230,6 +234,12 @@ Command backup_command() {
        .value_name = "",
        .help = "Allow this host's own key among the recipients",
        .variable = &flags->self_readable},
+      {.names = "--fingerprint",
+       .value_name = "LEVEL",
+       .help = "What a drill can compare: content (every value) or structure (names and counts; "
+               "spares the source a second read)",
+       .variable = &flags->fingerprint,
+       .choices = {"content", "structure"}},
       {.names = "--level",
        .value_name = "N",
        .help = "zstd level",

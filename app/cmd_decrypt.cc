@@ -188,7 +188,7 @@ Result<void, Error> decrypt(Context& context, const DecryptFlags& flags) {
   source.end_line();
   if (!opened.has_value()) return opened.error();
   const backup::OpenReport& report = opened.value();
-  const std::string sha256 = to_hex(report.sealed.sha256);
+  const std::string sha256 = to_hex(report.sealed.hash);
   if (compare && sha256 != expected) {
     return failed("sha256 mismatch: the object has " + sha256 + ", expected is " +
                   printable(expected) + "; the object was changed, or is another one" +

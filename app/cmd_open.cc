@@ -160,7 +160,7 @@ Result<int, Error> run_open(Context& context, const OpenFlags& flags) {
   }();
   if (!opened.has_value()) return opened.error();
   const backup::OpenReport& report = opened.value();
-  if (job.hash_sealed && to_hex(report.sealed.sha256) != opening.sha256)
+  if (job.hash_sealed && to_hex(report.sealed.hash) != opening.sha256)
     return Error{ErrorKind::kVerificationFailed,
                  printable(input.name()) +
                      " is not the object of this token: its SHA-256 is another one" +

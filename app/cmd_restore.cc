@@ -1,5 +1,7 @@
 #include <unistd.h>
 
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 
 #include "app/commands.h"
@@ -47,14 +49,18 @@ Result<int, Error> to_file(Context& context, const Flags& flags,
                           flags.overwrite ? store::Overwrite::kAllow : store::Overwrite::kRefuse));
     sink = std::make_unique<flow::FileSink>(file->file());
   }
+  // A file appears when its hashes were right, so they are computed on the way to it.
+  const bool check_first = standard && !flags.stream;
   SEALANE_TRY(
       const auto details,
-      backup::restore_stream(repository, snapshot, keys, flags.only, *sink, !flags.stream,
+      backup::restore_stream(repository, snapshot, keys, flags.only, *sink, check_first,
                              static_cast<unsigned>(flags.threads), drivers, display.observer()));
   if (file) {
     SEALANE_TRY(file->commit());
   }
-  const std::string& hint = details.streams.front().hint;
+  const auto restored = std::ranges::find(details.streams, flags.only, &repo::StreamDetails::name);
+  const std::string& hint =
+      restored == details.streams.end() ? details.streams.front().hint : restored->hint;
   context.console.note("Restored snapshot " + short_id(snapshot.id) + " to " +
                        (standard ? "standard output" : printable(flags.output)) +
                        (hint.empty() ? "" : "; next: " + hint));

@@ -45,43 +45,37 @@ Result<int, Error> run(Context& context, Flags& flags) {
   options.host = flags.host;
   SEALANE_TRY(options.seen, load_heads(context));
   SEALANE_TRY(const auto listing, repository.list(pins));
-  std::uint64_t total = 0;
-  for (const auto& snapshot : listing.snapshots)
-    total += snapshot.forgotten ? 0 : stored_size(snapshot);
-  std::atomic<std::uint64_t> done{0};
-  options.progress = [&](std::uint64_t bytes) {
-    done += bytes;
-    return !context.cancel.cancelled();
-  };
-  auto progress = std::make_unique<Progress>(context.console, "verifying", [&done, total] {
-    return Progress::Sample{.done = done, .total = total};
-  });
-  const auto verified = repository.verify(options);
-  progress.reset();
+  std::uint64_t opened = 0;
+  auto drivers = driver_context(context);
+  Result<store::VerifyReport, Error> verified = [&] {
+    if (flags.open) {
+      StageDisplay display(context.console);
+      const auto observer = display.observer();
+      options.open = [&](const store::SnapshotInfo& snapshot) -> Result<void, Error> {
+        SEALANE_TRY(
+            backup::check_contents(repository, snapshot, {.identities = keys, .kept = nullptr},
+                                   static_cast<unsigned>(flags.threads), drivers, observer));
+        ++opened;
+        return success();
+      };
+      return repository.verify(options);
+    }
+    std::uint64_t total = 0;
+    for (const auto& snapshot : listing.snapshots)
+      total += snapshot.forgotten ? 0 : stored_size(snapshot);
+    std::atomic<std::uint64_t> done{0};
+    options.progress = [&](std::uint64_t bytes) {
+      done += bytes;
+      return !context.cancel.cancelled();
+    };
+    const Progress progress(context.console, "verifying", [&done, total] {
+      return Progress::Sample{.done = done, .total = total};
+    });
+    return repository.verify(options);
+  }();
   if (!verified.has_value()) return verified.error();
   const store::VerifyReport& report = verified.value();
-  std::vector<store::Problem> problems = report.problems;
-
-  std::uint64_t opened = 0;
-  if (flags.open) {
-    auto drivers = driver_context(context);
-    StageDisplay display(context.console);
-    const auto observer = display.observer();
-    for (const store::SnapshotInfo& snapshot : listing.snapshots) {
-      if (snapshot.forgotten || (!flags.plan.empty() && snapshot.plan != flags.plan)) continue;
-      if (!flags.host.empty() && snapshot.host != flags.host && snapshot.host_name != flags.host)
-        continue;
-      const auto details =
-          backup::check_contents(repository, snapshot, {.identities = keys, .kept = nullptr},
-                                 static_cast<unsigned>(flags.threads), drivers, observer);
-      if (!details.has_value()) {
-        if (details.error().kind == ErrorKind::kInterrupted) return details.error();
-        problems.push_back({.error = details.error(), .where = snapshot.directory});
-        continue;
-      }
-      ++opened;
-    }
-  }
+  const std::vector<store::Problem>& problems = report.problems;
   for (const store::Problem& problem : problems) context.console.error(problem.error);
   nlohmann::json json_problems = nlohmann::json::array();
   for (const store::Problem& problem : problems) json_problems.push_back(to_json(problem));

@@ -55,6 +55,7 @@ class Backup {
     observer_.stage(
         {.name = "opening " + redacted_url(request_.source), .counters = nullptr, .total = {}});
     SEALANE_TRY(const auto source, open_source(request_.source, context_));
+    source->set_fingerprint_level(request_.fingerprint_level);
     for (std::size_t i = 0; i < source->streams().size(); ++i) {
       SEALANE_TRY(dump(*source, i));
     }
@@ -119,12 +120,12 @@ class Backup {
     }();
     observer_.stage({.name = "", .counters = nullptr, .total = {}});
     if (!report.has_value()) return report.error();
-    SEALANE_TRY(writer_->finish_object(report.value().sealed.sha256));
+    SEALANE_TRY(writer_->finish_object(report.value().sealed.hash));
     result_.details.streams.push_back({.name = stream.name,
                                        .format = stream.format,
                                        .hint = stream.hint,
                                        .plain_size = report.value().plain.size,
-                                       .plain_sha256 = report.value().plain.sha256});
+                                       .plain_blake3 = report.value().plain.hash});
     return success();
   }
 
@@ -164,7 +165,7 @@ class Backup {
     SEALANE_TRY(const auto report,
                 seal_stream(*sealer, source, sink, {.hash_sealed = true},
                             {.threads = 1, .cancel = &context_.cancel, .counters = nullptr}));
-    return writer_->finish_object(report.sealed.sha256);
+    return writer_->finish_object(report.sealed.hash);
   }
 
   store::DirectoryRepository& repository_;

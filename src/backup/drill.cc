@@ -29,6 +29,7 @@ Result<Outcome, Error> restore_and_compare(DirectoryRepository& repository,
     return Outcome{repo::ProofOutcome::kNotRestorable, restored.error().message, ""};
   }
   observer.stage({.name = "comparing with the fingerprint", .counters = nullptr, .total = {}});
+  target.set_fingerprint_level(restored.value().details.fingerprint->level);
   SEALANE_TRY(const auto found, target.fingerprint());
   if (!found)
     return Outcome{repo::ProofOutcome::kDifferent, "the restored target has no fingerprint", ""};

@@ -44,7 +44,8 @@ void count(flow::FlowCounters* counters, std::atomic<std::uint64_t> flow::FlowCo
   if (counters != nullptr) (counters->*counter).fetch_add(bytes, std::memory_order_relaxed);
 }
 
-// Size always, SHA-256 if asked.
+// Size always, the hash if asked.
+template <class Hash>
 class Digest {
  public:
   explicit Digest(bool hash) {
@@ -56,15 +57,21 @@ class Digest {
   }
   std::uint64_t size() const { return size_; }
   StreamDigest finish() {
-    StreamDigest digest{.size = size_, .sha256 = {}};
-    if (hash_) digest.sha256 = hash_->finish();
+    StreamDigest digest{.size = size_, .hash = {}};
+    if constexpr (std::is_same_v<Hash, crypto::Blake3>) {
+      if (hash_) hash_->finish(digest.hash);
+    } else {
+      if (hash_) digest.hash = hash_->finish();
+    }
     return digest;
   }
 
  private:
   std::uint64_t size_ = 0;
-  std::optional<crypto::Sha256> hash_;
+  std::optional<Hash> hash_;
 };
+using PlainDigest = Digest<crypto::Blake3>;
+using SealedDigest = Digest<crypto::Sha256>;
 
 Error changed_while_read() {
   return {ErrorKind::kFailed,
@@ -117,8 +124,8 @@ struct SealFlow {
   ByteArray<kLookahead> ahead{};
   std::size_t ahead_size = 0;
   bool ended = false;
-  Digest plain;
-  Digest sealed;
+  PlainDigest plain;
+  SealedDigest sealed;
   std::uint64_t packed_size = 0;
 
   // Positional ends only.
@@ -384,8 +391,8 @@ struct OpenFlow {
   bool trailing = false;
   std::atomic<bool> done{false};  // nothing more to cut
 
-  Digest sealed;
-  Digest plain;                               // with an unpacker it counts there
+  SealedDigest sealed;
+  PlainDigest plain;                          // with an unpacker it counts there
   std::atomic<std::uint64_t> plain_total{0};  // written out of order
   std::uint64_t sealed_total = 0;             // as `position`, plus the header
   bool failed = false;                        // a failure has been handed to the unpacker
@@ -695,7 +702,7 @@ Result<OpenReport, Error> open_stream(seal::StreamOpener& opener, ByteSpan first
 
   OpenReport report;
   if (job.decompress) {
-    Digest plain(job.hash_plain);
+    PlainDigest plain(job.hash_plain);
     Unpacker unpacker({.name = job.name, .max_size = job.max_plain_size, .lanes = lanes - 1}, halt,
                       [&](ByteSpan data) -> Result<void, Error> {
                         plain.update(data);

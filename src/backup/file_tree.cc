@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "backup/fingerprint.h"
 #include "backup/tree_reader.h"
 #include "backup/tree_writer.h"
 #include "base/check.h"
@@ -41,7 +42,7 @@ class FileTreeSource final : public SourceSnapshot {
   }
   Result<std::optional<Fingerprint>, Error> fingerprint() override {
     SEALANE_CHECK(reader_->finished());
-    return std::optional<Fingerprint>(reader_->fingerprint());
+    return std::optional<Fingerprint>(at_level(reader_->fingerprint(), level_));
   }
   std::map<std::string, std::string> properties() const override {
     std::map<std::string, std::string> all = {
@@ -169,7 +170,7 @@ class FileTreeTarget final : public Target {
       SEALANE_TRY(const std::size_t got, reader->read(block));
       if (got == 0) break;
     }
-    return std::optional<Fingerprint>(reader->fingerprint());
+    return std::optional<Fingerprint>(at_level(reader->fingerprint(), level_));
   }
 
  private:

@@ -94,6 +94,14 @@ Fingerprint make_fingerprint(std::string kind, FingerprintLevel level,
   return builder.finish();
 }
 
+Fingerprint at_level(Fingerprint fingerprint, FingerprintLevel level) {
+  if (fingerprint.level <= level) return fingerprint;
+  fingerprint.level = level;
+  for (auto& item : fingerprint.items) item.digest.clear();
+  fingerprint.digest = fingerprint_digest(fingerprint);
+  return fingerprint;
+}
+
 std::optional<std::string> difference(const Fingerprint& expected, const Fingerprint& found) {
   if (expected.kind != found.kind) {
     return "it is " + printable(found.kind) + ", not " + printable(expected.kind);

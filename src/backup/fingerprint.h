@@ -36,6 +36,9 @@ class FingerprintBuilder {
 Fingerprint make_fingerprint(std::string kind, FingerprintLevel level,
                              std::vector<Fingerprint::Item> items);
 
+// The same, without what `level` does not compare.
+Fingerprint at_level(Fingerprint fingerprint, FingerprintLevel level);
+
 // What Fingerprint::digest must be for the other fields. A decoder of stored fingerprints checks
 // it.
 std::string fingerprint_digest(const Fingerprint& fingerprint);

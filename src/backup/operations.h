@@ -43,6 +43,7 @@ struct BackupRequest {
   bool keep_keys = false;             // for a drill by the same run
   std::vector<store::SeenHead> seen;  // remembered heads: a rolled-back chain is not written on
   int compression_level = 3;
+  FingerprintLevel fingerprint_level = FingerprintLevel::kContent;  // what a drill can compare
   unsigned threads = 0;
 };
 
@@ -95,9 +96,11 @@ Result<repo::Details, Error> check_contents(store::DirectoryRepository& reposito
                                             DriverContext& context, const Observer& observer);
 
 struct RestoreRequest {
-  bool overwrite = false;   // a target that is not empty
-  bool check_first = true;  // hash every object before the first byte reaches the target
-  bool compare = true;      // fingerprint of the target against the snapshot's
+  bool overwrite = false;  // a target that is not empty
+  // Hash every object before the first byte reaches the target; one that appears at once (see
+  // Target) is hashed on the way.
+  bool check_first = true;
+  bool compare = true;  // fingerprint of the target against the snapshot's
   unsigned threads = 0;
 };
 struct RestoreResult {

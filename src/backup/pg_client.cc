@@ -321,20 +321,20 @@ Result<std::vector<PgRelation>, Error> pg_relations(PgSession& session) {
 
 namespace {
 
-// "count sum sum" of 60-bit halves of an MD5 over each row: independent of the order of rows, and
-// of the whole table's size in memory. `rows`: a query with one column h, an MD5 in hex.
-std::string digest_query(const std::string& rows) {
+// "count sum" of a 64-bit hash of each row: independent of the order of rows, flat in memory, and
+// on all cores of a server that has parallel queries. Its hash is the one of hash partitions, which
+// a dump relies on, so it is the same in all versions. `text`: an expression over `rows`, a FROM
+// clause's content.
+std::string digest_query(const std::string& text, const std::string& rows) {
   return "SELECT pg_catalog.concat_ws(' ', pg_catalog.count(*), "
-         "COALESCE(pg_catalog.sum(('x' || pg_catalog.substr(h, 1, 15))::bit(60)::bigint), 0), "
-         "COALESCE(pg_catalog.sum(('x' || pg_catalog.substr(h, 17, 15))::bit(60)::bigint), 0)) "
-         "FROM (" +
-         rows + " OFFSET 0) AS q";
+         "COALESCE(pg_catalog.sum(pg_catalog.hashtextextended(" +
+         text + " COLLATE pg_catalog.\"C\", 0)), 0)) FROM " + rows;
 }
 
 Result<Fingerprint::Item, Error> digest_item(PgSession& session, const std::string& name,
                                              const std::string& signature,
-                                             const std::string& rows) {
-  SEALANE_TRY(const auto sums, session.value(digest_query(rows)));
+                                             const std::string& query) {
+  SEALANE_TRY(const auto sums, session.value(query));
   Fingerprint::Item item;
   item.name = name;
   const auto [stop, code] = std::from_chars(sums.data(), sums.data() + sums.size(), item.count);
@@ -374,10 +374,20 @@ constexpr std::string_view kObjectCounts = R"(
 
 }  // namespace
 
-Result<Fingerprint, Error> pg_fingerprint(PgSession& session, const ArchiveReader* archive) {
-  std::vector<Fingerprint::Item> items;
-  SEALANE_TRY(const auto relations, pg_relations(session));
-  for (const auto& relation : relations) {
+Result<PgRows, Error> pg_read_rows(PgSession& session, FingerprintLevel level) {
+  PgRows result;
+  SEALANE_TRY(const auto version,
+              session.value("SELECT pg_catalog.current_setting('server_version_num')"));
+  int number = 0;
+  if (std::from_chars(version.data(), version.data() + version.size(), number).ec != std::errc{}) {
+    return failed("the server's version cannot be read");
+  }
+  const bool content =
+      level == FingerprintLevel::kContent && pg_version_of_server(number) >= kPgVersionWithContent;
+  result.level = content ? level : FingerprintLevel::kStructure;
+  std::vector<Fingerprint::Item>& items = result.items;
+  SEALANE_TRY(auto relations, pg_relations(session));
+  for (auto& relation : relations) {
     const std::string name = relation.schema + "." + relation.name;
     if (relation.kind == 'r') {
       std::string columns;
@@ -385,27 +395,15 @@ Result<Fingerprint, Error> pg_fingerprint(PgSession& session, const ArchiveReade
         if (!columns.empty()) columns += ", ";
         columns += "t." + column;
       }
+      const std::string rows = "ONLY " + relation.quoted + " AS t";
       // record_out and not a cast to text: a user may have made one that runs code.
-      const std::string rows =
-          "SELECT pg_catalog.md5(pg_catalog.textin(pg_catalog.record_out(ROW(" + columns +
-          ")))) AS h FROM ONLY " + relation.quoted + " AS t";
-      SEALANE_TRY(auto item, digest_item(session, name, relation.signature, rows));
+      const std::string text = "pg_catalog.textin(pg_catalog.record_out(ROW(" + columns + ")))";
+      SEALANE_TRY(auto item, digest_item(session, name, relation.signature,
+                                         content ? digest_query(text, rows)
+                                                 : "SELECT pg_catalog.count(*) FROM " + rows));
       items.push_back(std::move(item));
     } else if (relation.kind == 'S') {
-      std::string value;
-      const auto* dumped = static_cast<const ArchiveReader::SequenceValue*>(nullptr);
-      if (archive != nullptr && archive->understood()) {
-        const auto found = archive->sequences().find({relation.schema, relation.name});
-        if (found != archive->sequences().end()) dumped = &found->second;
-      }
-      if (dumped != nullptr) {
-        value = std::to_string(dumped->last_value) + (dumped->is_called ? " t" : " f");
-      } else {
-        SEALANE_TRY(value, session.value("SELECT pg_catalog.concat_ws(' ', last_value, is_called) "
-                                         "FROM " +
-                                         relation.quoted));
-      }
-      items.push_back({name, 0, sha256_hex("sequence " + value)});
+      result.sequences.push_back(std::move(relation));
     } else {
       // Views hold no rows; a materialized view is computed anew by a restore, so that a stale one
       // would differ; a partitioned table's rows are its partitions'; a foreign table's are
@@ -425,11 +423,13 @@ Result<Fingerprint, Error> pg_fingerprint(PgSession& session, const ArchiveReade
     }
     items.push_back({"(" + line.substr(0, space) + ")", count, ""});
   }
-  // In pieces, so that neither their number nor their size needs memory.
   SEALANE_TRY(const auto objects,
               session.value("SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata"));
-  SEALANE_TRY(auto pieces, digest_item(session, "(large objects)", "", R"(
-    SELECT pg_catalog.md5(pg_catalog.concat_ws(' ', o, n, h)) AS h FROM (
+  Fingerprint::Item pieces;
+  if (content) {
+    // In pieces, so that neither their number nor their size needs memory.
+    SEALANE_TRY(pieces, digest_item(session, "(large objects)", "",
+                                    digest_query("pg_catalog.concat_ws(' ', p.o, p.n, p.h)", R"((
       WITH RECURSIVE pieces(o, n, h, size) AS (
         SELECT m.oid, 0::bigint, pg_catalog.md5(d.data), pg_catalog.length(d.data)
         FROM pg_catalog.pg_largeobject_metadata m,
@@ -440,13 +440,38 @@ Result<Fingerprint, Error> pg_fingerprint(PgSession& session, const ArchiveReade
              LATERAL (SELECT pg_catalog.lo_get(p.o, (p.n + 1) * 1048576, 1048576)
                       OFFSET 0) AS d(data)
         WHERE p.size = 1048576)
-      SELECT o, n, h FROM pieces) AS p)"));
+      SELECT o, n, h FROM pieces) AS p)")));
+  }
+  pieces.name = "(large objects)";
   if (std::from_chars(objects.data(), objects.data() + objects.size(), pieces.count).ec !=
       std::errc{}) {
     return failed("psql gave a count that cannot be read");
   }
   items.push_back(std::move(pieces));
-  return make_fingerprint("postgresql", FingerprintLevel::kContent, std::move(items));
+  return result;
+}
+
+Result<Fingerprint, Error> pg_fingerprint(PgSession& session, PgRows rows,
+                                          const ArchiveReader* archive) {
+  for (const PgRelation& sequence : rows.sequences) {
+    std::string value;
+    const auto* dumped = static_cast<const ArchiveReader::SequenceValue*>(nullptr);
+    if (archive != nullptr && archive->understood()) {
+      const auto found = archive->sequences().find({sequence.schema, sequence.name});
+      if (found != archive->sequences().end()) dumped = &found->second;
+    }
+    if (dumped != nullptr) {
+      value = std::to_string(dumped->last_value) + (dumped->is_called ? " t" : " f");
+    } else {
+      SEALANE_TRY(value, session.value("SELECT pg_catalog.concat_ws(' ', last_value, is_called) "
+                                       "FROM " +
+                                       sequence.quoted));
+    }
+    rows.items.push_back(
+        {sequence.schema + "." + sequence.name, 0, sha256_hex("sequence " + value)});
+  }
+  return at_level(make_fingerprint("postgresql", FingerprintLevel::kContent, std::move(rows.items)),
+                  rows.level);
 }
 
 }  // namespace sealane::backup

@@ -58,6 +58,8 @@ class PgSession {
   Result<std::vector<std::string>, Error> lines(const std::string& statement);
   Result<std::string, Error> value(const std::string& statement);  // exactly one line
   Result<void, Error> execute(const std::string& statement);
+  // From any thread: a statement under way fails, and the session is over.
+  void interrupt() noexcept { tool_->interrupt(); }
 
  private:
   PgSession(std::unique_ptr<Tool> tool, std::string where)
@@ -81,7 +83,19 @@ struct PgRelation {
 // All that a dump carries: no system schema, no member of an extension, nothing temporary.
 Result<std::vector<PgRelation>, Error> pg_relations(PgSession& session);
 
-// In the transaction that `session` is in. `archive`: says which values of sequences were dumped.
-Result<Fingerprint, Error> pg_fingerprint(PgSession& session, const ArchiveReader* archive);
+// The older servers have no hash function that we could sum.
+inline constexpr int kPgVersionWithContent = 1100;
+
+// All of a fingerprint but the sequences, whose dumped values are known after the dump.
+struct PgRows {
+  FingerprintLevel level = FingerprintLevel::kContent;
+  std::vector<PgRelation> sequences;
+  std::vector<Fingerprint::Item> items;
+};
+// In the transaction that `session` is in. The level is lowered for a server that is too old.
+Result<PgRows, Error> pg_read_rows(PgSession& session, FingerprintLevel level);
+// In the same transaction. `archive`: says which values of sequences were dumped; may be null.
+Result<Fingerprint, Error> pg_fingerprint(PgSession& session, PgRows rows,
+                                          const ArchiveReader* archive);
 
 }  // namespace sealane::backup

@@ -1,11 +1,13 @@
 #include "backup/postgresql.h"
 
 #include <charconv>
+#include <optional>
 #include <set>
 
 #include "backup/pg_client.h"
 #include "backup/pg_globals.h"
 #include "backup/pg_target.h"
+#include "flow/thread.h"
 
 namespace sealane::backup {
 namespace {
@@ -60,6 +62,12 @@ class PgSnapshot final : public SourceSnapshot {
  public:
   PgSnapshot(PgConnection connection, DriverContext& context)
       : connection_(std::move(connection)), context_(context) {}
+  PgSnapshot(const PgSnapshot&) = delete;
+  PgSnapshot& operator=(const PgSnapshot&) = delete;
+  ~PgSnapshot() override {
+    // Nobody waits for rows that no fingerprint will be made of.
+    if (counting_) session_->interrupt();
+  }
 
   Result<void, Error> open() {
     // Before anything is asked of the server: all tools are there.
@@ -101,11 +109,15 @@ class PgSnapshot final : public SourceSnapshot {
                          "--snapshot=" + snapshot_};
     archive_ = std::make_shared<ArchiveReader>();
     SEALANE_TRY(auto tool, Tool::start(command, &context_.cancel));
+    count_rows();
     return std::unique_ptr<DumpStream>(std::make_unique<ArchiveSource>(std::move(tool), archive_));
   }
 
   Result<std::optional<Fingerprint>, Error> fingerprint() override {
-    SEALANE_TRY(auto found, pg_fingerprint(*session_, archive_.get()));
+    if (!counting_) count_rows();
+    counting_.reset();  // waits
+    SEALANE_TRY(auto rows, std::move(*rows_));
+    SEALANE_TRY(auto found, pg_fingerprint(*session_, std::move(rows), archive_.get()));
     return std::optional(std::move(found));
   }
 
@@ -113,6 +125,12 @@ class PgSnapshot final : public SourceSnapshot {
   std::map<std::string, std::string> properties() const override { return properties_; }
 
  private:
+  // The rows are hashed by the server beside the dump, in the same moment, so that both take as
+  // long as one. From here on the session belongs to that thread until it ends.
+  void count_rows() {
+    counting_.emplace([this] { rows_ = pg_read_rows(*session_, level_); });
+  }
+
   Result<void, Error> read_properties() {
     const auto read = [&](const std::string& name,
                           const std::string& query) -> Result<void, Error> {
@@ -201,6 +219,8 @@ class PgSnapshot final : public SourceSnapshot {
   std::map<std::string, std::string> properties_;
   std::optional<std::uint64_t> size_;
   bool with_passwords_ = false;
+  std::optional<Result<PgRows, Error>> rows_;
+  std::optional<flow::Thread> counting_;  // the last to be made, the first to be waited for
 };
 
 class PgTarget final : public Target {
@@ -300,7 +320,8 @@ class PgTarget final : public Target {
   Result<std::optional<Fingerprint>, Error> fingerprint() override {
     SEALANE_TRY(auto session, PgSession::open(connection_, context_.cancel));
     SEALANE_TRY(session->execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"));
-    SEALANE_TRY(auto found, pg_fingerprint(*session, nullptr));
+    SEALANE_TRY(auto rows, pg_read_rows(*session, level_));
+    SEALANE_TRY(auto found, pg_fingerprint(*session, std::move(rows), nullptr));
     return std::optional(std::move(found));
   }
 

@@ -148,7 +148,7 @@ class RedisSnapshot final : public SourceSnapshot {
     return open_redis_dump(connection_, tally_, context_.cancel);
   }
   Result<std::optional<Fingerprint>, Error> fingerprint() override {
-    return std::optional(tally_.fingerprint());
+    return std::optional(at_level(tally_.fingerprint(), level_));
   }
   std::optional<std::uint64_t> estimated_size() const override { return size_; }
   std::map<std::string, std::string> properties() const override { return properties_; }
@@ -274,7 +274,7 @@ class RedisTarget final : public Target {
   }
   Result<void, Error> finish() override { return success(); }
   Result<std::optional<Fingerprint>, Error> fingerprint() override {
-    return redis_fingerprint(connection_, restored_ ? &*restored_ : nullptr, context_);
+    return redis_fingerprint(connection_, restored_ ? &*restored_ : nullptr, level_, context_);
   }
 
  private:
@@ -396,7 +396,7 @@ class RedisServer final : public ThrowAway, public Target {
   }
   Result<std::optional<Fingerprint>, Error> fingerprint() override {
     return redis_fingerprint(RedisConnection::local(socket()), restored_ ? &*restored_ : nullptr,
-                             context_);
+                             level_, context_);
   }
 
  private:
@@ -565,10 +565,14 @@ Result<std::string, Error> RedisConnection::ask(std::vector<std::string> words,
     return failed(description_ + ": " + answer.error().message);
   }
   if (!answer.value().starts_with(expected)) {
-    return failed(description_ + " answers: " + first_line(answer.value()) +
-                  (secret_ != nullptr && answer.value().starts_with("NOAUTH")
-                       ? " The URL's user or password was refused."
-                       : ""));
+    std::string advice;
+    if (answer.value().starts_with("NOAUTH")) {
+      advice =
+          secret_ != nullptr
+              ? " The URL's user or password was refused."
+              : " It wants a password: in the URL (redis://:PASSWORD@HOST) or in REDISCLI_AUTH.";
+    }
+    return failed(description_ + " answers: " + first_line(answer.value()) + advice);
   }
   return answer;
 }
@@ -654,6 +658,7 @@ Result<std::unique_ptr<DumpStream>, Error> open_redis_dump(const RedisConnection
 
 Result<std::optional<Fingerprint>, Error> redis_fingerprint(const RedisConnection& connection,
                                                             const RedisTally* restored,
+                                                            FingerprintLevel level,
                                                             DriverContext& context) {
   // What expires before the server takes its moment may or may not be there. On both sides of that
   // time it is counted as it was restored.
@@ -671,7 +676,7 @@ Result<std::optional<Fingerprint>, Error> redis_fingerprint(const RedisConnectio
     if (!expired) return std::optional<Fingerprint>();
     found.add(*expired);
   }
-  return std::optional(found.fingerprint());
+  return std::optional(at_level(found.fingerprint(), level));
 }
 
 Result<std::unique_ptr<SourceSnapshot>, Error> open_redis_source(const std::string& url,

@@ -85,6 +85,7 @@ Result<std::unique_ptr<DumpStream>, Error> open_redis_dump(const RedisConnection
 // are taken from `restored`. Nothing if too many did.
 Result<std::optional<Fingerprint>, Error> redis_fingerprint(const RedisConnection& connection,
                                                             const RedisTally* restored,
+                                                            FingerprintLevel level,
                                                             DriverContext& context);
 std::int64_t unix_milliseconds(const Clock& clock);
 

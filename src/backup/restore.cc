@@ -64,7 +64,7 @@ Result<void, Error> open_into(DirectoryRepository& repository, const SnapshotInf
   // The counters die with this call; the observer must let go of them first.
   observer.stage({.name = "", .counters = nullptr, .total = {}});
   if (!opened.has_value()) return opened.error();
-  if (opened.value().size != stream.plain_size || opened.value().sha256 != stream.plain_sha256) {
+  if (opened.value().size != stream.plain_size || opened.value().hash != stream.plain_blake3) {
     return damaged(snapshot, "stream " + stream.name + " is not what its details say");
   }
   return success();
@@ -146,7 +146,8 @@ Result<RestoreResult, Error> run_restore(DirectoryRepository& repository,
         .message =
             "the target is not empty; name another, or say --overwrite to replace what is there"};
   }
-  if (request.check_first) {
+  const bool check_first = request.check_first && !target.appears_at_once();
+  if (check_first) {
     SEALANE_TRY(check_objects(repository, snapshot, context, observer));
   }
   if (!empty) {
@@ -158,14 +159,15 @@ Result<RestoreResult, Error> run_restore(DirectoryRepository& repository,
         const auto sink,
         target.open_stream({.name = stream.name, .format = stream.format, .hint = stream.hint}));
     SEALANE_TRY(open_into(repository, snapshot, result.details, i, keys, *sink,
-                          {.hash_sealed = !request.check_first, .threads = request.threads},
-                          context, observer, "restoring"));
+                          {.hash_sealed = !check_first, .threads = request.threads}, context,
+                          observer, "restoring"));
     SEALANE_TRY(sink->finish());
     result.plain_size += stream.plain_size;
   }
   SEALANE_TRY(target.finish());
   if (request.compare && result.details.fingerprint) {
     observer.stage({.name = "comparing with the fingerprint", .counters = nullptr, .total = {}});
+    target.set_fingerprint_level(result.details.fingerprint->level);
     SEALANE_TRY(const auto found, target.fingerprint());
     if (found) {
       const auto differs = difference(*result.details.fingerprint, *found);

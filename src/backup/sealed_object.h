@@ -16,7 +16,7 @@ struct ObjectJob {
   flow::FlowCounters* counters = nullptr;
 };
 
-// Opens `file` of a snapshot and writes its plaintext. Returns the plaintext's size and SHA-256, to
+// Opens `file` of a snapshot and writes its plaintext. Returns the plaintext's size and hash, to
 // be compared with the details. kWrongKey if no key fits; kVerificationFailed for what is damaged.
 Result<StreamDigest, Error> open_object_stream(store::DirectoryRepository& repository,
                                                const store::SnapshotInfo& snapshot,

@@ -41,6 +41,9 @@ using DumpStream = flow::ByteSource;
 class SourceSnapshot {
  public:
   virtual ~SourceSnapshot() = default;
+  // What fingerprint() shall compare; before the first open_stream(), so that a driver may read
+  // rows beside the dump. At most: a server that cannot do it gives kStructure.
+  void set_fingerprint_level(FingerprintLevel level) { level_ = level; }
   virtual const std::vector<StreamDescription>& streams() const = 0;
   // Streams are read one after the other, each to its end.
   virtual Result<std::unique_ptr<DumpStream>, Error> open_stream(std::size_t index) = 0;
@@ -50,6 +53,9 @@ class SourceSnapshot {
   // For details: "tool" → "pg_dump (PostgreSQL) 15.18", "server" → "15.18", …
   virtual std::map<std::string, std::string> properties() const = 0;
   virtual std::vector<Unreadable> unreadable() const { return {}; }  // after the last stream
+
+ protected:
+  FingerprintLevel level_ = FingerprintLevel::kContent;
 };
 
 // What a driver needs of the outside.
@@ -64,8 +70,13 @@ struct DriverContext {
 class Target {
  public:
   virtual ~Target() = default;
+  // As the fingerprint has it that this one will be compared with.
+  void set_fingerprint_level(FingerprintLevel level) { level_ = level; }
   // Nothing there that a restore could harm.
   virtual Result<bool, Error> is_empty() = 0;
+  // Whether nothing of the data is looked at before the stream's finish(), nor seen by anybody
+  // before finish(). Then its hashes may be checked on the way.
+  virtual bool appears_at_once() const { return false; }
   // Removes what is there; only after --overwrite.
   virtual Result<void, Error> clear() = 0;
   // Streams in the order of the snapshot. The sink's data counts only after finish().
@@ -77,6 +88,9 @@ class Target {
   // After all streams: makes it live (rename of a file, start of a server).
   virtual Result<void, Error> finish() = 0;
   virtual Result<std::optional<Fingerprint>, Error> fingerprint() = 0;
+
+ protected:
+  FingerprintLevel level_ = FingerprintLevel::kContent;
 };
 
 // A target of our own for a drill: a private server or folder below `directory` (mode 0700), on a

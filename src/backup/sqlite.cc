@@ -15,6 +15,7 @@
 #include "base/byte_reader.h"
 #include "base/check.h"
 #include "flow/descriptor.h"
+#include "flow/thread.h"
 #include "store/atomic_file.h"
 
 namespace sealane::backup {
@@ -293,7 +294,7 @@ Result<std::string, Error> column_list(const Connection& connection, const std::
   }
 }
 
-Result<Fingerprint, Error> fingerprint_of(const Connection& connection) {
+Result<Fingerprint, Error> fingerprint_of(const Connection& connection, FingerprintLevel level) {
   // Tables with pages of their own: no views, and of virtual tables the shadow tables.
   std::vector<std::string> tables;
   {
@@ -319,6 +320,14 @@ Result<Fingerprint, Error> fingerprint_of(const Connection& connection) {
                         "type, name, tbl_name, sql"));
   items.push_back(std::move(schema));
   for (const std::string& table : tables) {
+    if (level == FingerprintLevel::kStructure) {
+      SEALANE_TRY(auto rows,
+                  Statement::prepare(connection, "SELECT count(*) FROM main." + quoted(table)));
+      SEALANE_TRY(const bool row, rows.step());
+      SEALANE_CHECK(row);
+      items.push_back({table, static_cast<std::uint64_t>(rows.integer(0)), ""});
+      continue;
+    }
     SEALANE_TRY(const std::string columns, column_list(connection, table));
     // NOT INDEXED: the rows of the table itself, in key order, not those that an index claims.
     SEALANE_TRY(auto item,
@@ -326,7 +335,7 @@ Result<Fingerprint, Error> fingerprint_of(const Connection& connection) {
                           "SELECT " + columns + " FROM main." + quoted(table) + " NOT INDEXED"));
     items.push_back(std::move(item));
   }
-  return make_fingerprint("sqlite", FingerprintLevel::kContent, std::move(items));
+  return at_level(make_fingerprint("sqlite", FingerprintLevel::kContent, std::move(items)), level);
 }
 
 // ---- Source
@@ -441,7 +450,7 @@ class SqliteSource final : public SourceSnapshot {
     return std::unique_ptr<DumpStream>(std::move(stream));
   }
   Result<std::optional<Fingerprint>, Error> fingerprint() override {
-    SEALANE_TRY(auto result, fingerprint_of(source_->connection));
+    SEALANE_TRY(auto result, fingerprint_of(source_->connection, level_));
     return std::optional<Fingerprint>(std::move(result));
   }
   std::optional<std::uint64_t> estimated_size() const override {
@@ -478,6 +487,7 @@ class SqliteTarget final : public Target {
     }
     return true;
   }
+  bool appears_at_once() const override { return true; }
   Result<void, Error> clear() override {
     overwrite_ = true;
     return success();
@@ -524,7 +534,7 @@ class SqliteTarget final : public Target {
     Connection connection(path_, context_, options_);
     SEALANE_TRY(connection.open(plain_name(path_), SQLITE_OPEN_READWRITE, nullptr));
     SEALANE_TRY(connection.run("PRAGMA query_only = ON; BEGIN"));
-    SEALANE_TRY(auto result, fingerprint_of(connection));
+    SEALANE_TRY(auto result, fingerprint_of(connection, level_));
     return std::optional<Fingerprint>(std::move(result));
   }
 
@@ -545,6 +555,16 @@ class SqliteTarget final : public Target {
 
   Result<void, Error> check() {
     const std::string temporary = file_->temporary_path();
+    // What is checked is in the page cache; the disk may take it meanwhile.
+    FileResult<void> synced = success();
+    flow::Thread syncing([&] { synced = file_->file().sync(); });
+    SEALANE_TRY(check_pages(temporary));
+    syncing.join();
+    if (!synced.has_value()) return to_error(synced.error());
+    return success();
+  }
+
+  Result<void, Error> check_pages(const std::string& temporary) {
     Connection connection("to restore", context_, options_);
     // Immutable: no locks and no log beside a file that nobody else knows.
     SEALANE_TRY(

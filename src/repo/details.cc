@@ -16,13 +16,13 @@ bool is_digest_or_empty(std::string_view text) { return text.empty() || is_hex_d
 
 Result<StreamDetails, DocumentError> read_stream(const JsonValue& value) {
   SEALANE_TRY(FieldReader reader,
-              FieldReader::open(value, {"name", "format", "hint", "plain_size", "plain_sha256"}));
+              FieldReader::open(value, {"name", "format", "hint", "plain_size", "plain_blake3"}));
   StreamDetails stream;
   SEALANE_TRY(stream.name, reader.matching(valid_name));
   SEALANE_TRY(stream.format, reader.matching(valid_name));
   SEALANE_TRY(stream.hint, reader.text(Details::kMaxText));
   SEALANE_TRY(stream.plain_size, reader.number(0, kMaxNumber));
-  SEALANE_TRY(stream.plain_sha256, reader.digest());
+  SEALANE_TRY(stream.plain_blake3, reader.digest());
   return stream;
 }
 
@@ -113,7 +113,7 @@ std::string encode(const Details& details) {
     writer.key("format").plain(stream.format);
     writer.key("hint").text(stream.hint);
     writer.key("plain_size").number(stream.plain_size);
-    writer.key("plain_sha256").digest(stream.plain_sha256);
+    writer.key("plain_blake3").digest(stream.plain_blake3);
     writer.end();
   }
   writer.end();

@@ -13,7 +13,7 @@ struct StreamDetails {
   std::string format;  // "pg_dump-custom", "sql", "sqlite3", "rdb", "pax", "raw"
   std::string hint;    // the stock command that restores it: "pg_restore -d DATABASE"
   std::uint64_t plain_size = 0;
-  ByteArray<32> plain_sha256{};
+  ByteArray<32> plain_blake3{};
   friend bool operator==(const StreamDetails&, const StreamDetails&) = default;
 };
 struct UnreadableDetails {

@@ -61,6 +61,16 @@ Result<VerifyReport, Error> DirectoryRepository::verify(const VerifyOptions& opt
       ++report.snapshots;
       check_strangers(here, snapshot, report.problems);
       if (snapshot.forgotten) continue;
+      if (options.open) {
+        const auto opened = options.open(snapshot);
+        if (opened.has_value()) {
+          report.objects += snapshot.objects.size();
+          for (const ObjectRecord& object : snapshot.objects) report.bytes += object.size;
+          continue;
+        }
+        if (opened.error().kind == ErrorKind::kInterrupted) return opened.error();
+        report.problems.push_back({opened.error(), snapshot.directory});
+      }
       for (const ObjectRecord& object : snapshot.objects) {
         const auto checked = verify_object(snapshot, object.file, options.progress);
         ++report.objects;

@@ -142,16 +142,16 @@ TEST_P(BothShapes, CompressedStreamsAreZstdFramesOfABlockEach) {
         const auto report = seal_on(road, GetParam(), plain, again, job);
         ASSERT_TRUE(report.has_value());
         ASSERT_TRUE(again.content == sealed) << "the same whatever the threads";
-        EXPECT_EQ(report.value().plain.sha256, crypto::sha256(plain));
-        EXPECT_EQ(report.value().sealed.sha256, crypto::sha256(sealed));
+        EXPECT_EQ(report.value().plain.hash, crypto::blake3(plain));
+        EXPECT_EQ(report.value().sealed.hash, crypto::sha256(sealed));
         EXPECT_EQ(report.value().sealed.size, sealed.size());
         MemorySink opened;
         const auto back = open_on(road, GetParam(), sealed, opened,
                                   {.decompress = true, .hash_sealed = true, .hash_plain = true});
         ASSERT_TRUE(back.has_value()) << back.error().message;
         ASSERT_TRUE(opened.content == plain);
-        EXPECT_EQ(back.value().plain.sha256, crypto::sha256(plain));
-        EXPECT_EQ(back.value().sealed.sha256, crypto::sha256(sealed));
+        EXPECT_EQ(back.value().plain.hash, crypto::blake3(plain));
+        EXPECT_EQ(back.value().sealed.hash, crypto::sha256(sealed));
         EXPECT_EQ(back.value().sealed.size, sealed.size());
 
         MemorySink packed;
@@ -173,13 +173,13 @@ TEST_P(BothShapes, HashesAreThoseOfTheWholeStream) {
     MemorySink sink;
     const auto report =
         seal_on(road, GetParam(), plain, sink, {.hash_plain = true, .hash_sealed = true});
-    EXPECT_EQ(report.value().plain.sha256, crypto::sha256(plain));
-    EXPECT_EQ(report.value().sealed.sha256, crypto::sha256(sealed));
+    EXPECT_EQ(report.value().plain.hash, crypto::blake3(plain));
+    EXPECT_EQ(report.value().sealed.hash, crypto::sha256(sealed));
     MemorySink opened;
     const auto back =
         open_on(road, GetParam(), sealed, opened, {.hash_sealed = true, .hash_plain = true});
-    EXPECT_EQ(back.value().plain.sha256, crypto::sha256(plain));
-    EXPECT_EQ(back.value().sealed.sha256, crypto::sha256(sealed));
+    EXPECT_EQ(back.value().plain.hash, crypto::blake3(plain));
+    EXPECT_EQ(back.value().sealed.hash, crypto::sha256(sealed));
   }
 }
 
@@ -317,8 +317,11 @@ TEST_P(BothShapes, ASourceMayFailAtEachRead) {
                                         {.compress = compress}, {.threads = road.threads});
         if (report.has_value()) return true;
         EXPECT_EQ(report.error().message, "the source failed");
-        EXPECT_TRUE(road.positional_sink || is_prefix(sink.content, sealed));
-        EXPECT_LT(sink.content.size(), sealed.size());
+        // Out of order the last block may be there and one before it not.
+        if (!road.positional_sink) {
+          EXPECT_TRUE(is_prefix(sink.content, sealed));
+          EXPECT_LT(sink.content.size(), sealed.size());
+        }
         return false;
       });
       EXPECT_GT(seals, 2U);

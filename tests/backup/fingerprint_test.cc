@@ -67,6 +67,22 @@ TEST(Fingerprint, FieldsCannotRunIntoEachOther) {
   EXPECT_NE(digest("ab", "c"), digest("a", "bc"));
 }
 
+TEST(Fingerprint, AtALowerLevelOnlyNamesAndCountsDiffer) {
+  const auto print = [](std::uint64_t count, const char* digest) {
+    return at_level(make_fingerprint("sqlite", FingerprintLevel::kContent, {{"t", count, digest}}),
+                    FingerprintLevel::kStructure);
+  };
+  EXPECT_EQ(print(1, "aa").level, FingerprintLevel::kStructure);
+  EXPECT_EQ(print(1, "aa").digest, fingerprint_digest(print(1, "aa")));
+  EXPECT_FALSE(difference(print(1, "aa"), print(1, "bb")));
+  EXPECT_TRUE(difference(print(1, "aa"), print(2, "aa")));
+  const auto content = make_fingerprint("sqlite", FingerprintLevel::kContent, {{"t", 1, "aa"}});
+  EXPECT_EQ(at_level(content, FingerprintLevel::kContent), content);
+  EXPECT_EQ(at_level(print(1, "aa"), FingerprintLevel::kContent), print(1, "aa"))
+      << "what is not known cannot be raised";
+  EXPECT_TRUE(difference(content, print(1, "aa")));
+}
+
 TEST(Fingerprint, FoldsWhatIsTooMuchAndStillSeesIt) {
   const auto build = [](std::size_t count, std::size_t changed) {
     FingerprintBuilder builder("file", FingerprintLevel::kContent);

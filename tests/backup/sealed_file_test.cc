@@ -5,8 +5,8 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/support/doubles.h"
 #include "memory_streams.h"
+#include "tests/support/doubles.h"
 #include "tests/support/simulated_files.h"
 
 namespace sealane::backup {

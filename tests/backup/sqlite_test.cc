@@ -105,6 +105,23 @@ class Sqlite : public DriverTest {
   }
 };
 
+TEST_F(Sqlite, AtTheLevelOfStructureRowsAreCountedOnly) {
+  make(path("a.db"));
+  const auto print = [&] {
+    auto source = open_sqlite_source(path("a.db"), context_);
+    EXPECT_TRUE(source) << source.error().message;
+    source.value()->set_fingerprint_level(FingerprintLevel::kStructure);
+    return *source.value()->fingerprint().value();
+  };
+  sql(open_db(path("a.db")), "CREATE TABLE level (n); INSERT INTO level VALUES (1)");
+  const Fingerprint before = print();
+  EXPECT_EQ(before.level, FingerprintLevel::kStructure);
+  sql(open_db(path("a.db")), "UPDATE level SET n = 2");
+  EXPECT_FALSE(difference(before, print()));
+  sql(open_db(path("a.db")), "INSERT INTO level VALUES (3)");
+  EXPECT_EQ(difference(before, print()).value_or(""), "table level has 2 rows, not 1");
+}
+
 TEST_F(Sqlite, CopiesEveryShapeOfDatabase) {
   int number = 0;
   for (const char* pages : {"512", "1024", "4096", "32768", "65536"}) {

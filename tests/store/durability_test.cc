@@ -51,8 +51,8 @@ class Scenario {
   }
   // Every acknowledged snapshot is in `repository` with its content, if it is not forgotten.
   void check_repository(DirectoryRepository& repository, bool all_acknowledged = true) {
-    const auto report =
-        repository.verify({.trust = &trust_, .seen = {}, .plan = {}, .host = {}, .progress = {}});
+    const auto report = repository.verify(
+        {.trust = &trust_, .seen = {}, .plan = {}, .host = {}, .progress = {}, .open = {}});
     ASSERT_TRUE(report.has_value()) << report.error().message;
     for (const Problem& problem : report.value().problems) {
       // A copy goes on around what it could not read, and says so; the next one fills the gap.

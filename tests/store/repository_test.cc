@@ -49,8 +49,12 @@ class Repository : public ::testing::Test {
     EXPECT_THAT(world_.files.all_paths(), ::testing::Contains("/vault/r/" + file.value()));
   }
   VerifyReport verify(std::vector<SeenHead> seen = {}) {
-    auto report = repository_.verify(
-        {.trust = &trust_, .seen = std::move(seen), .plan = {}, .host = {}, .progress = {}});
+    auto report = repository_.verify({.trust = &trust_,
+                                      .seen = std::move(seen),
+                                      .plan = {},
+                                      .host = {},
+                                      .progress = {},
+                                      .open = {}});
     EXPECT_TRUE(report.has_value()) << report.error().message;
     return report.value();
   }
@@ -525,11 +529,13 @@ TEST_F(Repository, IsCopiedAsItIs) {
   }
   EXPECT_TRUE(copied.snapshots[0].forgotten);
   EXPECT_EQ(content_of(copy.value(), third, "details.age"), "details of 3");
-  EXPECT_THAT(copy.value()
-                  .verify({.trust = &trust_, .seen = {}, .plan = {}, .host = {}, .progress = {}})
-                  .value()
-                  .problems,
-              IsEmpty());
+  EXPECT_THAT(
+      copy.value()
+          .verify(
+              {.trust = &trust_, .seen = {}, .plan = {}, .host = {}, .progress = {}, .open = {}})
+          .value()
+          .problems,
+      IsEmpty());
   report = repository_.copy_to("/vault/copy", &trust_);
   EXPECT_EQ(report.value().copied, 0u);
   EXPECT_EQ(report.value().skipped, 3u);

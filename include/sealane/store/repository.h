@@ -5,9 +5,9 @@
 //   hosts/<key id>/<plan>/<seq, 10 digits>/     one snapshot: <n>-<name>.zst.age, details.age,
 //                                               received (when it came, by the repository's clock),
 //                                               commit
-//   hosts/<key id>/<plan>/forgotten/<seq>       signed record: its objects were deleted, its commit
-//   kept proofs/<snapshot id>/<time>-<id>            signed result of a drill locks/<key id>.<plan>
-//   advisory lock of the one writer of a chain
+//   hosts/<key id>/<plan>/forgotten/<seq>       signed: its objects were deleted, its commit kept
+//   proofs/<snapshot id>/<time>-<id>            signed result of a drill
+//   locks/<key id>.<plan>                       advisory lock of the one writer of a chain
 //
 // A snapshot appears by rename after everything in it was synced; only then it is acknowledged.
 // A directory is trusted storage: who can write to it can delete from it. What he cannot do is
@@ -129,6 +129,9 @@ struct VerifyOptions {
   std::string plan;            // only this plan; empty: all
   std::string host;            // only of this host (fingerprint or name); empty: all
   Progress progress;
+  // Reads a snapshot whole, hashes included, by other means (with an opening key); may be empty.
+  // Where it fails, its error is a problem and the objects are hashed all the same.
+  std::function<Result<void, Error>(const SnapshotInfo&)> open;
 };
 struct VerifyReport {
   std::uint64_t snapshots = 0;

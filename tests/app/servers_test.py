@@ -1,0 +1,187 @@
+"""Goal: the main job on PostgreSQL and Redis as a user runs it: the round trip at both levels, and one clear sentence
+with the documented exit code for each thing that is wrong with a server. Method: private servers on UNIX sockets in the
+stage, started and ended here."""
+import glob
+import os
+import shutil
+import subprocess
+import time
+import unittest
+
+from support import Stage, main, need
+
+INITDB = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))
+
+
+class Servers(Stage):
+    def setUp(self):
+        super().setUp()
+        self.make_repository()
+
+    def back_up(self, source, *more, code=0, **kwargs):
+        return self.expect(code, "backup", "--source", source, "--plan", "shop", "-r", self.recipient, *more, **kwargs)
+
+    def restore(self, target, *more, code=0, **kwargs):
+        return self.expect(code, "restore", "latest:shop", "-i", self.path("recovery.key"), "--to", target, *more,
+                           **kwargs)
+
+    def assert_nothing_was_committed(self):
+        self.assertEqual(self.json_lines("snapshots"), [])
+        left = [name for _, folders, names in os.walk(self.path("repo")) for name in folders + names if ".tmp" in name]
+        self.assertEqual(left, [])
+
+
+@need("psql", "pg_dump", "pg_restore")
+@unittest.skipUnless(INITDB, "not installed: postgresql")
+class PostgreSql(Servers):
+    def setUp(self):
+        super().setUp()
+        self.sockets = self.path("pg")
+        os.mkdir(self.sockets, 0o755)
+        self.prefix = []
+        if os.geteuid() == 0:
+            self.prefix = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]
+            shutil.chown(self.sockets, "postgres")
+        folder = os.path.dirname(INITDB[-1])
+        self.control = [*self.prefix, os.path.join(folder, "pg_ctl"), "-D", self.sockets + "/data", "-s", "-w"]
+        self.tool([*self.prefix, INITDB[-1], "-D", self.sockets + "/data", "-U", "shop", "-A", "trust", "-E", "UTF8",
+                   "--locale=C.UTF-8", "-N"])
+        self.tool([*self.control, "-l", self.sockets + "/log", "-o",
+                   f"-c listen_addresses= -c unix_socket_directories={self.sockets} -c fsync=off", "start"])
+        self.addCleanup(subprocess.run, [*self.control, "-m", "immediate", "stop"], cwd=self.sockets,
+                        capture_output=True)
+        self.sql("CREATE DATABASE shop")
+        self.sql("CREATE DATABASE other")
+        self.sql("CREATE TABLE orders AS SELECT g AS id, 'order ' || g AS name FROM generate_series(1, 2000) g", "shop")
+
+    def tool(self, argv):
+        done = subprocess.run(argv, cwd=self.sockets, capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout.strip()
+
+    def sql(self, statement, database="postgres"):
+        return self.tool(["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", self.sockets, "-U", "shop", "-d", database,
+                          "-c", statement])
+
+    def url(self, database="shop", user="shop"):
+        return f"postgresql://{user}@/{database}?host={self.sockets}"
+
+    def test_round_trip(self):
+        self.back_up(self.url())
+        out, _ = self.restore(self.url("other"))
+        self.assertIn("equal to its fingerprint", out)
+        self.assertEqual(self.sql("SELECT count(*), min(name) FROM orders", "other"), "2000|order 1")
+        _, err = self.restore(self.url("other"), code=2)
+        self.assertIn("--overwrite", err)
+        self.restore(self.url("other"), "--overwrite")
+        out, _ = self.ok("drill", "-i", self.path("recovery.key"))
+        self.assertIn("content equal", out)
+
+    def test_structure_compares_counts_only(self):
+        self.back_up(self.url(), "--fingerprint", "structure")
+        out, _ = self.ok("drill", "-i", self.path("recovery.key"))
+        self.assertIn("structure equal", out)
+        listed = self.json_lines("snapshots", "-i", self.path("recovery.key"))
+        self.assertEqual(listed[0]["proven_level"], "structure")
+        self.assertEqual(listed[0]["fingerprint"]["level"], "structure")
+
+    def test_what_is_wrong_is_said(self):
+        with self.subTest("no such database"):
+            _, err = self.back_up(self.url("nowhere"), code=1)
+            self.assertIn('"nowhere" does not exist', err)
+        with self.subTest("no such user"):
+            _, err = self.back_up(self.url(user="stranger"), code=1)
+            self.assertIn("stranger", err)
+        with self.subTest("missing tool"):
+            empty = self.path("empty")
+            os.mkdir(empty)
+            _, err = self.back_up(self.url(), code=1, env={"PATH": empty})
+            self.assertIn("postgresql-client", err)
+        with self.subTest("wrong password"):
+            self.sql("CREATE ROLE clerk LOGIN SUPERUSER PASSWORD 'right'")
+            rules = self.sockets + "/data/pg_hba.conf"
+            with open(rules, encoding="utf-8") as file:
+                text = file.read()
+            with open(rules, "w", encoding="utf-8") as file:
+                file.write("local all clerk scram-sha-256\n" + text)
+            self.tool([*self.control, "reload"])
+            source = f"postgresql://clerk:wrong@/shop?host={self.sockets}"
+            _, err = self.back_up(source, code=1)
+            self.assertIn("password authentication failed", err)
+            self.assertNotIn("wrong", err.replace("wrong password", ""))
+        self.assert_nothing_was_committed()
+        self.back_up(f"postgresql://clerk:right@/shop?host={self.sockets}")
+        listed = self.json_lines("snapshots", "-i", self.path("recovery.key"))
+        self.assertNotIn("right", listed[0]["source"])
+        with self.subTest("server down"):
+            self.tool([*self.control, "-m", "immediate", "stop"])
+            _, err = self.back_up(self.url(), code=1)
+            self.assertIn("Is the server running", err)
+            self.restore(self.url("other"), code=1)
+
+
+@need("redis-server", "redis-cli")
+class Redis(Servers):
+    def setUp(self):
+        super().setUp()
+        self.servers = {}
+
+    def start(self, name, *options):
+        folder = self.path(name)
+        os.mkdir(folder)
+        server = subprocess.Popen(["redis-server", "--port", "0", "--unixsocket", folder + "/redis.sock", "--save", "",
+                                   "--dir", folder, "--repl-diskless-sync-delay", "0", *options],
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        self.servers[name] = server
+        for _ in range(200):
+            done = subprocess.run(["redis-cli", "-s", folder + "/redis.sock", "ping"], capture_output=True, text=True)
+            if done.returncode == 0 and ("PONG" in done.stdout or "NOAUTH" in done.stdout):
+                return f"redis+unix://{folder}/redis.sock"
+            time.sleep(0.05)
+        self.fail("redis-server did not start")
+
+    def cli(self, name, *command):
+        done = subprocess.run(["redis-cli", "-s", self.path(name, "redis.sock"), *command], capture_output=True,
+                              text=True, timeout=60)
+        return done.stdout.strip()
+
+    def test_round_trip(self):
+        source, target = self.start("a"), self.start("b")
+        for i in range(200):
+            self.cli("a", "hset", f"user:{i}", "name", f"user {i}", "n", str(i)) if i % 50 == 0 else None
+        self.cli("a", "eval", "for i = 1, 2000 do redis.call('set', 'key:' .. i, 'value ' .. i) end", "0")
+        self.cli("a", "expire", "key:1", "5000")
+        self.back_up(source)
+        out, _ = self.restore(target)
+        self.assertIn("equal to its fingerprint", out)
+        self.assertEqual(self.cli("b", "dbsize"), self.cli("a", "dbsize"))
+        self.assertGreater(int(self.cli("b", "ttl", "key:1")), 4000)
+        _, err = self.restore(target, code=2)
+        self.assertIn("--overwrite", err)
+        self.back_up(source, "--fingerprint", "structure")
+        out, _ = self.ok("drill", "-i", self.path("recovery.key"))
+        self.assertIn("structure equal", out)
+
+    def test_what_is_wrong_is_said(self):
+        source = self.start("locked", "--requirepass", "right")
+        _, err = self.back_up(source, code=1)
+        self.assertIn("password", err.lower())
+        wrong = source.replace("redis+unix://", "redis+unix://:wrong@")
+        _, err = self.back_up(wrong, code=1)
+        self.assertIn("password", err.lower())
+        self.assertNotIn(":wrong@", err)
+        empty = self.path("empty")
+        os.mkdir(empty)
+        _, err = self.back_up(source, code=1, env={"PATH": empty})
+        self.assertIn("redis-tools", err)
+        self.servers["locked"].kill()
+        self.servers["locked"].wait()
+        _, err = self.back_up(source, code=1)
+        self.assertIn("redis.sock", err)
+        self.assert_nothing_was_committed()
+
+
+if __name__ == "__main__":
+    main()
