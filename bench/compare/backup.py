@@ -130,8 +130,12 @@ class Bench:
     def open_pipe(self, sealed):
         return f"age -d -i {self.identity} {sealed} | zstd -q -d"
 
+    def back_free_memory(self):
+        _compare.back_free_memory(self.folder, (SQLITE_MIB + 512) << 20)
+
     def fresh_repository(self, path):
         def make():
+            self.back_free_memory()
             shutil.rmtree(path, ignore_errors=True)
             run(PROGRAM, "repo", "init", path)
         return make
@@ -154,7 +158,7 @@ def rows(folder, server):
     repo, by_hand = folder / "repo", folder / "dump.zst.age"
     dump = f"pg_dump -h {server.folder} -U shop -Fc -Z0 bench"
     backup = ("backup", "--repo", repo, "--plan", "bench", "-r", bench.recipient, "--source")
-    stock_backup = bench.shell(f"{dump} | {bench.seal_pipe(by_hand)}")
+    stock_backup = bench.shell(f"{dump} | {bench.seal_pipe(by_hand)}", before=bench.back_free_memory)
     for more, extra in (", like for like", ["--fingerprint", "structure"]), ("", []):
         found.append(compare(
             f"backup {name}{more}",
@@ -164,7 +168,11 @@ def rows(folder, server):
         f"verify {name}, every chunk",
         bench.with_keys("verify", "--open", "--repo", repo),
         bench.shell(f"{bench.open_pipe(by_hand)} >/dev/null"), stock, ">= 1"))
-    refresh = lambda: server.fresh("other")
+
+    def refresh():
+        server.fresh("other")
+        bench.back_free_memory()
+
     restore = ("restore", "latest:bench", "--repo", repo, "--to", server.url("other"))
     stock_restore = bench.shell(
         f"{bench.open_pipe(by_hand)} | pg_restore -h {server.folder} -U shop -d other", before=refresh)
@@ -177,11 +185,12 @@ def rows(folder, server):
     make_sqlite(database)
     name = f"SQLite, {SQLITE_MIB} MiB"
 
-    def remove(*paths):
-        return lambda: [path.unlink(missing_ok=True) for path in paths]
+    def remove():
+        copy.unlink(missing_ok=True)
+        bench.back_free_memory()
 
     stock_backup = bench.shell(f"sqlite3 {database} '.backup {copy}' && <{copy} {bench.seal_pipe(by_hand)}; "
-                               f"rm {copy}")
+                               f"rm {copy}", before=bench.back_free_memory)
     for more, extra in (", like for like", ["--fingerprint", "structure"]), ("", []):
         found.append(compare(
             f"backup {name}{more}",
@@ -195,8 +204,8 @@ def rows(folder, server):
         found.append(compare(
             f"restore {name}{more}",
             bench.with_keys("restore", "latest:bench", "--repo", repo, "--to", f"sqlite:{copy}", *extra,
-                            before=remove(copy)),
-            bench.shell(f"{bench.open_pipe(by_hand)} >{copy} && sync {copy}", before=remove(copy)), stock,
+                            before=remove),
+            bench.shell(f"{bench.open_pipe(by_hand)} >{copy} && sync {copy}", before=remove), stock,
             ">= 1"))
 
     public = folder / "home" / "identity.pub"
