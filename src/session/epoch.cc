@@ -111,6 +111,16 @@ Epoch::OpenResult Epoch::open(MutableByteSpan packet, PacketIdMask mask, Opened&
   return OpenResult::kNoKey;
 }
 
+std::optional<std::uint32_t> Epoch::peek_length(
+    std::span<const std::byte, kPacketHeaderSize> header, PacketIdMask mask) {
+  for (std::size_t i = 0; i < pairs_.size(); ++i) {
+    const std::size_t index = i == 0 ? last_pair_ : i - (i <= last_pair_ ? 1 : 0);
+    const auto opened = pairs_[index].receiving.peek_header(mask, header);
+    if (opened.has_value()) return opened.value().length();
+  }
+  return std::nullopt;
+}
+
 PacketKey* Epoch::sending(Generation own, const SessionId& own_id) {
   if (!newest_) return nullptr;
   if (sending_ && sending_own_ == own && sending_peer_ == newest_->public_key) return &*sending_;

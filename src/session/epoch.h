@@ -72,6 +72,10 @@ class Epoch {
   // packet that is authentic so far. On kOpened the id is taken in the window.
   OpenResult open(MutableByteSpan packet, PacketIdMask mask, Opened& opened);
 
+  // What the header says that one of the keys opens: the size of the messages behind it.
+  std::optional<std::uint32_t> peek_length(std::span<const std::byte, kPacketHeaderSize> header,
+                                           PacketIdMask mask);
+
   // The key to send under: our `own` with the peer's newest. Null while there is none.
   PacketKey* sending(Generation own, const SessionId& own_id);
   // Of a pair, while both its halves are held.

@@ -227,6 +227,18 @@ bool Session::wants_input() const {
          impl.inbox.kept_bytes() < impl.options.receive_queue_limit;
 }
 
+std::optional<std::uint32_t> Session::peek_length(
+    std::span<const std::byte, kPacketHeaderSize> header) {
+  Impl& impl = *impl_;
+  for (auto& epoch : impl.epochs) {
+    const auto length = epoch->peek_length(header, impl.mask());
+    if (length) return length;
+  }
+  const auto opened = impl.non_session.peek_header(impl.mask(), header);
+  if (!opened.has_value()) return std::nullopt;
+  return opened.value().length();
+}
+
 std::optional<std::pair<PathId, ByteSpan>> Session::next_output() { return impl_->next_output(); }
 void Session::output_sent() { impl_->output_sent(); }
 void Session::output_failed(OutputFailure failure) { impl_->output_failed(failure); }

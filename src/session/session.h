@@ -300,6 +300,9 @@ class Session {
   void receive_in_place(PathId from, MutableByteSpan datagram, SteadyTime now);
   void keep_undelivered();
   bool wants_input() const;
+  // For a stream, which is cut into packets by their headers (Reframer): the size of the messages
+  // behind a header that one of the keys opens. Changes nothing.
+  std::optional<std::uint32_t> peek_length(std::span<const std::byte, kPacketHeaderSize> header);
 
   // ---- out ----
   // Valid until output_sent() or output_failed(); the same one until then. Sealed by this call.

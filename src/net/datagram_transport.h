@@ -1,0 +1,86 @@
+#pragma once
+// Packets over sockets that keep boundaries: UNIX SEQPACKET and UDP. Bursts go out in one system
+// call, with segmentation by the kernel where it has that.
+#include <memory>
+#include <span>
+
+#include "flow/descriptor.h"
+#include "net/packet_transport.h"
+#include "net/sockets.h"
+
+namespace sealane::net {
+
+// Buffers for receiving in bursts; one for all sockets of a loop, since each burst is handed over
+// before the next begins. Pages that no packet touched take no memory.
+class ReceiveArena {
+ public:
+  static constexpr std::size_t kSlots = 8;
+  static constexpr std::size_t kSlotSize = 64 * 1024;
+  ReceiveArena();
+  // Room for one packet of any size that is allowed; grows when asked for more than a slot.
+  MutableByteSpan slot(std::size_t index) {
+    return MutableByteSpan(memory_.get() + index * kSlotSize, kSlotSize);
+  }
+  MutableByteSpan whole(
+      std::size_t size);  // one buffer of that size; slots are gone while it lives
+
+ private:
+  std::unique_ptr<std::byte[]> memory_;
+  std::size_t size_;
+};
+
+// A burst of UDP datagrams of equal size to one place, sent with one call.
+class UdpBurst {
+ public:
+  // Copies; false: it does not belong to this burst, send that first.
+  bool add(ByteSpan packet);
+  bool empty() const { return count_ == 0; }
+  std::size_t packet_size() const { return segment_; }
+  // kTaken: it is empty again. `to` may be null on a connected socket. On kTooBig and kLost it is
+  // empty too.
+  SendOutcome send(int descriptor, const SocketAddress* to);
+
+ private:
+  // Below the largest UDP payload, and the kernel's limit of segments for one call.
+  static constexpr std::size_t kMaxBytes = 60 * 1024;
+  static constexpr std::size_t kMaxPackets = 64;
+  SendOutcome send_apart(int descriptor, const SocketAddress* to);
+  Bytes bytes_;
+  std::size_t segment_ = 0;  // size of all but the last, which may be shorter
+  std::size_t count_ = 0;
+  bool closed_ = false;  // the last one was shorter
+};
+
+enum class DatagramRead : std::uint8_t { kDrained = 1, kMore };
+// What recvmsg gave, cut where the kernel had put datagrams together; `sink` gets the source too.
+using DatagramSink = std::function<void(MutableByteSpan, const SocketAddress&)>;
+NetworkResult<DatagramRead> receive_udp(int descriptor, ReceiveArena& arena,
+                                        const DatagramSink& sink);
+
+// One connected socket, which it owns.
+class DatagramTransport final : public PacketTransport {
+ public:
+  // `max_packet`: larger ones are cut by the kernel and then refused by the session. `arena` must
+  // outlive it.
+  DatagramTransport(flow::OwnedDescriptor descriptor, const Endpoint& peer, std::size_t max_packet,
+                    ReceiveArena& arena);
+  NetworkResult<bool> receive(const Sink& sink) override;
+  SendOutcome send(ByteSpan packet) override;
+  SendOutcome flush() override;
+  int read_descriptor() const override { return descriptor_.get(); }
+  int write_descriptor() const override { return descriptor_.get(); }
+  bool lossy() const override { return kind_ == SocketKind::kUdp; }
+  Address peer() const override { return peer_; }
+
+ private:
+  NetworkResult<bool> receive_packets(const Sink& sink);
+
+  flow::OwnedDescriptor descriptor_;
+  SocketKind kind_;
+  Address peer_;
+  std::size_t max_packet_;
+  ReceiveArena& arena_;
+  UdpBurst burst_;
+};
+
+}  // namespace sealane::net

@@ -1,0 +1,869 @@
+#include "sealane/net/lane.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/check.h"
+#include "net/lane_impl.h"
+#include "net/stream_transport.h"
+#include "session/key_schedule.h"
+
+namespace sealane::net {
+namespace {
+
+using session::MessageType;
+
+// Rounds of reading, or of sending what others add meanwhile, before somebody else gets a turn.
+constexpr int kRounds = 16;
+constexpr std::size_t kFirstPipe = 4 * 1024;
+
+Error closed_error(const std::string& why) {
+  return {ErrorKind::kFailed, why.empty() ? "the lane is closed" : "the lane is closed: " + why};
+}
+Error deadline_error() {
+  return {ErrorKind::kFailed, "the lane was not ready in time; try again, or give it longer"};
+}
+Error would_wait_error() {
+  return {ErrorKind::kFailed,
+          "the send queue is full, and a handler cannot wait for it; send from another thread"};
+}
+
+session::Options to_core_options(const LaneOptions& options, bool lossy) {
+  session::Options out;
+  if (options.psk) out.psk = std::make_shared<session::PskKeys>(options.psk->expose());
+  out.lossy = lossy;
+  out.payload_size_limit = options.payload_size_limit;
+  out.negotiate = options.negotiate;
+  out.key_update_interval = options.key_update_interval;
+  out.retry_interval = options.retry_interval;
+  out.key_exchange_timeout = options.key_exchange_timeout;
+  out.close_timeout = options.close_timeout;
+  out.send_delay = options.send_delay;
+  out.send_queue_limit = options.send_queue_limit;
+  out.receive_queue_limit = options.receive_queue_limit;
+  out.fragment = options.fragment;
+  out.max_message_size = options.max_message_size;
+  out.accept_plain_fragments = options.accept_plain_fragments;
+  out.replay_window = options.replay_window;
+  switch (options.peer_code) {
+    case PeerCode::kAny:
+      out.peer_kind = session::PeerKind::kAny;
+      break;
+    case PeerCode::kSealane:
+      out.peer_kind = session::PeerKind::kSealane;
+      break;
+    case PeerCode::kLegacy:
+      out.peer_kind = session::PeerKind::kLegacy;
+      break;
+  }
+  return out;
+}
+
+std::string sentence(const session::Closed& closed) {
+  if (closed.reason == session::CloseReason::kRequested) return {};
+  std::string text(describe(closed.reason));
+  if (closed.last_problem) text.append(" (").append(describe(*closed.last_problem)).append(")");
+  return text;
+}
+
+// Messages that are larger than the memory we would lend to them are cut by the byte pipe.
+MessageType type_of(Channel channel) {
+  return session::channel_type(session::ChannelId{static_cast<std::uint32_t>(channel)});
+}
+
+}  // namespace
+
+// The session and the transport, held for a while.
+class Lane::Impl::Core {
+ public:
+  explicit Core(Impl& lane) : lane_(lane) {
+    if (lane.driver.load(std::memory_order_relaxed) == std::this_thread::get_id()) return;
+    lock_ = Lock(lane.core_mutex);
+    lane.driver.store(std::this_thread::get_id(), std::memory_order_relaxed);
+  }
+  Core(Impl& lane, std::try_to_lock_t) : lane_(lane), lock_(lane.core_mutex, std::try_to_lock) {
+    if (lock_) lane.driver.store(std::this_thread::get_id(), std::memory_order_relaxed);
+  }
+  ~Core() {
+    if (lock_) lane_.driver.store(std::thread::id(), std::memory_order_relaxed);
+  }
+  Core(const Core&) = delete;
+  Core& operator=(const Core&) = delete;
+  bool held() const { return lock_.owns_lock(); }
+
+ private:
+  Impl& lane_;
+  Lock lock_;
+};
+
+Lane::Impl::Impl(LaneHost::Impl& owner, session::Identities who, const session::Options& how)
+    : host(owner),
+      send_delay(how.send_delay),
+      receive_limit(how.receive_queue_limit),
+      max_message(how.max_message_size),
+      fragments(how.fragment),
+      core(std::move(who), how, owner.random) {
+  batch = core.make_batch();
+}
+
+std::size_t max_packet_of(const Lane::Impl& lane) { return lane.core.packet_size_limit(); }
+
+Result<std::shared_ptr<Lane::Impl>, Error> make_lane(LaneHost::Impl& host,
+                                                     const LaneOptions& options, bool lossy) {
+  session::Identities identities{options.identity, options.peer, options.trust_on_first_use};
+  const session::Options core_options = to_core_options(options, lossy);
+  if (const auto wrong = session::Session::check(identities, core_options)) {
+    return Error{ErrorKind::kUsage, std::string(describe(*wrong))};
+  }
+  return std::make_shared<Lane::Impl>(host, std::move(identities), core_options);
+}
+
+session::Reframer::PeekLength Lane::Impl::peeker() {
+  // The transport lives inside this object, so the pointer outlives it.
+  return [this](std::span<const std::byte, session::kPacketHeaderSize> header) {
+    return core.peek_length(header);
+  };
+}
+
+void Lane::Impl::post(void (Impl::*task)()) {
+  host.loop.post([self = weak_from_this(), task] {
+    if (const auto lane = self.lock()) ((*lane).*task)();
+  });
+}
+
+void Lane::Impl::start(std::unique_ptr<PacketTransport> over) {
+  const Core hold(*this);
+  transport = std::move(over);
+  peer_address = transport->peer();
+  timer = std::make_unique<IoLoop::Timer>(host.loop);
+  flush_timer = std::make_unique<IoLoop::Timer>(host.loop);
+  if (transport->read_descriptor() >= 0) {
+    read_watch = std::make_unique<IoLoop::Watch>(host.loop, transport->read_descriptor());
+    if (transport->write_descriptor() != transport->read_descriptor()) {
+      write_watch = std::make_unique<IoLoop::Watch>(host.loop, transport->write_descriptor());
+    }
+  }
+  const auto started = core.start(host.ids.next(host.clock.wall_now(), host.random), IoLoop::now(),
+                                  host.clock.wall_now());
+  SEALANE_CHECK(started.has_value());
+  drive();
+  wait_readable();
+}
+
+// ---- producers ----------------------------------------------------------------------------------
+
+bool Lane::Impl::waiting_forbidden() const { return host.loop.on_thread(); }
+
+Result<void, Error> Lane::Impl::wait_for(Lock& lock, SteadyTime deadline,
+                                         const std::function<bool()>& done) {
+  if (done()) return success();
+  if (waiting_forbidden()) return would_wait_error();
+  ++waiters;
+  bool met = true;
+  if (deadline == kNoDeadline) {
+    changed.wait(lock, done);
+  } else {
+    met = changed.wait_until(lock, deadline, done);
+  }
+  --waiters;
+  if (!met) return deadline_error();
+  return success();
+}
+
+bool Lane::Impl::push_now() {
+  if (waiting_forbidden() && driver.load(std::memory_order_relaxed) != std::this_thread::get_id()) {
+    // Two lanes whose handlers send to each other must not wait for each other's lock.
+    const Core hold(*this, std::try_to_lock);
+    if (!hold.held()) {
+      post(&Impl::flush_due);
+      return false;
+    }
+    drive();
+    return true;
+  }
+  const Core hold(*this);
+  drive();
+  return true;
+}
+
+Result<std::optional<LaneTicket>, Error> Lane::Impl::send(MessageType type, ByteSpan payload,
+                                                          bool may_wait, SteadyTime deadline) {
+  Lock lock(batch_mutex);
+  for (;;) {
+    if (!open) return closed_error(closed_why);
+    if (batch.append(type, payload)) {
+      const LaneTicket ticket{batch_ticket};
+      const bool plan = !flush_planned && send_delay.count() > 0;
+      if (plan) flush_planned = true;
+      lock.unlock();
+      if (plan) {
+        post(&Impl::flush_due);
+      } else if (send_delay.count() == 0) {
+        push_now();
+      }
+      return std::optional(ticket);
+    }
+    if (batch.empty()) {
+      lock.unlock();
+      SEALANE_TRY(const LaneTicket ticket, send_large(type, payload, may_wait, deadline));
+      return std::optional(ticket);
+    }
+    // It is full: this thread seals and sends it, unless the transport is.
+    const std::uint64_t full = batch_ticket;
+    lock.unlock();
+    push_now();
+    lock.lock();
+    if (batch_ticket != full || !open) continue;
+    if (!may_wait) return std::optional<LaneTicket>();
+    SEALANE_TRY(wait_for(lock, deadline, [&] { return batch_ticket != full || !open; }));
+  }
+}
+
+Result<LaneTicket, Error> Lane::Impl::send_large(MessageType type, ByteSpan payload, bool may_wait,
+                                                 SteadyTime deadline) {
+  for (;;) {
+    std::uint64_t seen = 0;
+    {
+      const Core hold(*this);
+      collect();
+      Lock lock(batch_mutex);
+      if (!open) return closed_error(closed_why);
+      if (batch.empty()) {
+        const auto taken = core.send(type, payload, IoLoop::now());
+        if (taken.has_value()) {
+          core.flush();
+          const std::uint64_t ticket = batch_ticket++;
+          pending.push_back({ticket, static_cast<std::uint64_t>(taken.value())});
+          lock.unlock();
+          drive();
+          return LaneTicket{ticket};
+        }
+        if (taken.error() != session::SendError::kWouldBlock) {
+          return Error{ErrorKind::kUsage, std::string(describe(taken.error()))};
+        }
+      }
+      seen = sent.load();
+    }
+    if (!may_wait) return would_wait_error();
+    Lock lock(batch_mutex);
+    SEALANE_TRY(wait_for(lock, deadline, [&] { return sent.load() != seen || !open; }));
+  }
+}
+
+// ---- with core_mutex ----------------------------------------------------------------------------
+
+// The open batch, if anything is in it, goes into the session's queue; unless that is full.
+void Lane::Impl::collect() {
+  const Lock lock(batch_mutex);
+  if (batch.empty()) return;
+  const auto taken = core.send_batch(batch, IoLoop::now());
+  if (!taken.has_value()) return;
+  pending.push_back({batch_ticket, static_cast<std::uint64_t>(taken.value())});
+  ++batch_ticket;
+  if (waiters != 0) changed.notify_all();
+}
+
+void Lane::Impl::drive() {
+  for (int round = 0;; ++round) {
+    collect();
+    send_output();
+    if (transport_full.load(std::memory_order_relaxed) || transport_lost) break;
+    const Lock lock(batch_mutex);
+    // What others added meanwhile goes along if a packet is full, else with the next flush.
+    if (batch.empty() || batch.packet_size() < core.packet_size() / 2 || round == kRounds) break;
+  }
+  publish();
+  rearm_timer();
+}
+
+void Lane::Impl::send_output() {
+  if (transport_full.load(std::memory_order_relaxed) || transport_lost || !transport) return;
+  const auto lost = [this] { transport_lost = "the connection broke while sending"; };
+  while (const auto output = core.next_output()) {
+    switch (transport->send(output->second)) {
+      case SendOutcome::kTaken:
+        core.output_sent();
+        break;
+      case SendOutcome::kBusy:
+        return arm_writable();
+      case SendOutcome::kTooBig:
+        core.output_failed(OutputFailure::kTooBig);
+        break;
+      case SendOutcome::kLost:
+        core.output_failed(OutputFailure::kLost);
+        break;
+      case SendOutcome::kClosed:
+        core.output_failed(OutputFailure::kLost);
+        lost();
+        post(&Impl::after_input);
+        return;
+    }
+    if (const auto size = transport->take_late_too_big()) core.packet_too_big(*size);
+  }
+  switch (transport->flush()) {
+    case SendOutcome::kBusy:
+      arm_writable();
+      break;
+    case SendOutcome::kClosed:
+      lost();
+      post(&Impl::after_input);
+      break;
+    default:
+      break;
+  }
+  if (const auto size = transport->take_late_too_big()) core.packet_too_big(*size);
+}
+
+void Lane::Impl::arm_writable() {
+  transport_full.store(true, std::memory_order_relaxed);
+  host.loop.post([self = weak_from_this()] {
+    const auto lane = self.lock();
+    if (!lane || lane->writing) return;
+    IoLoop::Watch* watch = lane->write_watch ? lane->write_watch.get() : lane->read_watch.get();
+    if (watch != nullptr) {
+      lane->writing = true;
+      watch->when_writable([self] {
+        if (const auto ready = self.lock()) ready->on_writable();
+      });
+    } else if (lane->when_writable) {
+      lane->writing = true;
+      lane->when_writable();
+    }
+  });
+}
+
+void Lane::Impl::on_writable() {
+  writing = false;
+  transport_full.store(false, std::memory_order_relaxed);
+  after_input();
+}
+
+// Tells waiters what has left.
+void Lane::Impl::publish() {
+  const auto done = static_cast<std::uint64_t>(core.sent_ticket());
+  std::uint64_t newest = 0;
+  while (!pending.empty() && pending.front().core <= done) newest = pending.pop_front().lane;
+  if (newest == 0) return;
+  const Lock lock(batch_mutex);
+  sent.store(newest);
+  if (waiters != 0) changed.notify_all();
+}
+
+void Lane::Impl::rearm_timer() {
+  const auto due = core.deadline();
+  if (!due) return;
+  if (armed && *armed <= *due) return;  // it looks again when it fires
+  armed = due;
+  if (!host.loop.on_thread()) {
+    post(&Impl::on_timer);
+    return;
+  }
+  timer->at(*due, [self = weak_from_this()] {
+    if (const auto lane = self.lock()) lane->on_timer();
+  });
+}
+
+void Lane::Impl::finish(std::string reason) {
+  transport_lost = transport_lost ? transport_lost : reason;
+  if (read_watch) read_watch.reset();
+  if (write_watch) write_watch.reset();
+  timer->cancel();
+  flush_timer->cancel();
+  transport.reset();
+  const Lock lock(batch_mutex);
+  open = false;
+  state = LaneState::kClosed;
+  closed_why = std::move(reason);
+  changed.notify_all();
+}
+
+// ---- on the loop's thread -----------------------------------------------------------------------
+
+void Lane::Impl::on_timer() {
+  {
+    const Core hold(*this);
+    armed.reset();
+    const SteadyTime now = IoLoop::now();
+    const auto due = core.deadline();
+    if (due && *due <= now) core.on_deadline(now);
+  }
+  after_input();
+}
+
+void Lane::Impl::flush_due() {
+  if (!flush_timer) return;
+  flush_timer->at(IoLoop::now() + send_delay, [self = weak_from_this()] {
+    const auto lane = self.lock();
+    if (!lane) return;
+    {
+      const Lock lock(lane->batch_mutex);
+      lane->flush_planned = false;
+    }
+    lane->after_input();
+  });
+}
+
+void Lane::Impl::wait_readable() {
+  if (reading || read_posted || !read_watch || !core.wants_input()) return;
+  reading = true;
+  read_watch->when_readable([self = weak_from_this()] {
+    if (const auto lane = self.lock()) {
+      lane->reading = false;
+      lane->on_readable();
+    }
+  });
+}
+
+void Lane::Impl::on_readable() {
+  read_posted = false;
+  {
+    const Core hold(*this);
+    bool more = true;
+    for (int round = 0; more && round < kRounds; ++round) {
+      if (!transport || transport_lost || !core.wants_input()) break;
+      const auto read = transport->receive([this](MutableByteSpan packet) { deliver(packet); });
+      if (!read.has_value()) {
+        transport_lost = read.error().code == NetworkErrorCode::kClosed
+                             ? std::string("the peer closed the connection")
+                             : read.error().detail;
+        break;
+      }
+      more = read.value();
+    }
+    if (more && transport && !transport_lost && core.wants_input()) {
+      read_posted = true;  // others get their turn first
+      post(&Impl::on_readable);
+    }
+  }
+  after_input();
+}
+
+void Lane::Impl::deliver(MutableByteSpan packet) {
+  const Core hold(*this);
+  core.receive_in_place(session::PathId{0}, packet, IoLoop::now());
+  take_events();
+  core.keep_undelivered();  // the buffer is used again
+}
+
+void Lane::Impl::after_input() {
+  const auto self = shared_from_this();
+  const Core hold(*this);
+  if (!transport) return;
+  take_events();
+  drive();
+  take_events();
+  if (core.state() == session::SessionState::kClosed) {
+    std::string why;
+    while (auto event = core.next_event()) {
+      if (const auto* message = std::get_if<session::Received>(&*event)) dispatch(*message);
+      if (const auto* closed = std::get_if<session::Closed>(&*event)) why = sentence(*closed);
+    }
+    finish(transport_lost ? *transport_lost : why);
+    if (on_closed) std::exchange(on_closed, nullptr)();
+    return;
+  }
+  // What came before the end is delivered first.
+  if (transport_lost && !input_waits) {
+    core.abort(IoLoop::now());
+    return after_input();
+  }
+  wait_readable();
+}
+
+void Lane::Impl::take_events() {
+  for (;;) {
+    {
+      const Lock lock(batch_mutex);
+      if (pipe_size >= receive_limit) {
+        input_waits = true;
+        return;
+      }
+      input_waits = false;
+    }
+    while (const auto message = core.next_message()) {
+      dispatch(*message);
+      if (input_waits) return;
+    }
+    const auto event = core.next_event();
+    if (!event) break;
+    if (const auto* message = std::get_if<session::Received>(&*event)) dispatch(*message);
+    if (const auto* closed = std::get_if<session::Closed>(&*event)) {
+      const Lock lock(batch_mutex);
+      closed_why = sentence(*closed);
+    }
+  }
+  const auto core_state = core.state();
+  if (core_state == session::SessionState::kEstablished ||
+      core_state == session::SessionState::kClosing) {
+    bool news = false;
+    {
+      const Lock lock(batch_mutex);
+      const LaneState next = core_state == session::SessionState::kEstablished
+                                 ? LaneState::kEstablished
+                                 : LaneState::kClosing;
+      if (state != next) {
+        news = state == LaneState::kConnecting;
+        state = next;
+        changed.notify_all();
+      }
+    }
+    if (news && on_established) std::exchange(on_established, nullptr)();
+  }
+}
+
+void Lane::Impl::dispatch(const session::Received& message) {
+  const auto type = static_cast<std::uint32_t>(message.type);
+  const std::uint64_t version = published_version.load(std::memory_order_acquire);
+  if (type != cached_type || version != cached_version) {
+    const std::lock_guard lock(handlers_mutex);
+    const auto found = handlers.find(type);
+    cached_type = type;
+    cached_version = version;
+    cached_handler = found == handlers.end() ? nullptr : found->second;
+  }
+  if (cached_handler) {
+    // A handler may replace itself.
+    const std::shared_ptr<const Handler> handler = cached_handler;
+    (*handler)(message.payload);
+    return;
+  }
+  if (message.type != MessageType::kReadWrite || message.payload.empty()) return;
+  const Lock lock(batch_mutex);
+  const std::size_t size = message.payload.size();
+  if (pipe.size() - pipe_size < size) {
+    Bytes larger(std::max({kFirstPipe, 2 * pipe.size(), pipe_size + size}));
+    const std::size_t first = std::min(pipe_size, pipe.size() - pipe_begin);
+    std::copy_n(pipe.begin() + static_cast<std::ptrdiff_t>(pipe_begin), first, larger.begin());
+    std::copy_n(pipe.begin(), pipe_size - first,
+                larger.begin() + static_cast<std::ptrdiff_t>(first));
+    pipe = std::move(larger);
+    pipe_begin = 0;
+  }
+  const std::size_t end = (pipe_begin + pipe_size) % pipe.size();
+  const std::size_t first = std::min(size, pipe.size() - end);
+  std::ranges::copy(message.payload.first(first), pipe.begin() + static_cast<std::ptrdiff_t>(end));
+  std::ranges::copy(message.payload.subspan(first), pipe.begin());
+  pipe_size += size;
+  if (pipe_size >= receive_limit) input_waits = true;
+  if (waiters != 0) changed.notify_all();
+}
+
+// ---- Lane ---------------------------------------------------------------------------------------
+
+Lane::Lane(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Lane::~Lane() {
+  Impl& lane = *impl_;
+  lane.host.loop.run([&lane] {
+    {
+      const std::lock_guard lock(lane.handlers_mutex);
+      lane.handlers.clear();
+      ++lane.handlers_version;
+      lane.published_version.store(lane.handlers_version, std::memory_order_release);
+    }
+    lane.on_established = nullptr;
+    {
+      const Impl::Core hold(lane);
+      lane.core.abort(IoLoop::now());
+    }
+    lane.after_input();
+    // Whatever the loop still holds must go on its thread, before the host does.
+    lane.timer.reset();
+    lane.flush_timer.reset();
+  });
+}
+
+LaneState Lane::state() const {
+  const Impl::Lock lock(impl_->batch_mutex);
+  return impl_->state;
+}
+
+Result<void, Error> Lane::wait_established(SteadyTime deadline) {
+  Impl& lane = *impl_;
+  Impl::Lock lock(lane.batch_mutex);
+  SEALANE_TRY(lane.wait_for(lock, deadline, [&] { return lane.state != LaneState::kConnecting; }));
+  if (lane.state == LaneState::kClosed) return closed_error(lane.closed_why);
+  return success();
+}
+
+Result<LaneTicket, Error> Lane::send(Channel channel, ByteSpan message, SteadyTime deadline) {
+  if (channel > kMaxChannel) return Error{ErrorKind::kUsage, "there is no such channel"};
+  SEALANE_TRY(const auto ticket, impl_->send(type_of(channel), message, true, deadline));
+  return *ticket;
+}
+
+Result<std::optional<LaneTicket>, Error> Lane::try_send(Channel channel, ByteSpan message) {
+  if (channel > kMaxChannel) return Error{ErrorKind::kUsage, "there is no such channel"};
+  return impl_->send(type_of(channel), message, false, kNoDeadline);
+}
+
+bool Lane::is_sent(LaneTicket ticket) const {
+  return impl_->sent.load() >= static_cast<std::uint64_t>(ticket);
+}
+
+Result<void, Error> Lane::wait_sent(LaneTicket ticket, SteadyTime deadline) {
+  if (is_sent(ticket)) return success();
+  Impl& lane = *impl_;
+  Impl::Lock lock(lane.batch_mutex);
+  SEALANE_TRY(lane.wait_for(lock, deadline,
+                            [&] { return is_sent(ticket) || lane.state == LaneState::kClosed; }));
+  if (!is_sent(ticket)) return closed_error(lane.closed_why);
+  return success();
+}
+
+void Lane::flush() { impl_->push_now(); }
+
+void Lane::set_handler(Channel channel, Handler handler) {
+  SEALANE_CHECK(channel <= kMaxChannel);
+  Impl& lane = *impl_;
+  const std::lock_guard lock(lane.handlers_mutex);
+  const auto type = static_cast<std::uint32_t>(type_of(channel));
+  if (handler) {
+    lane.handlers[type] = std::make_shared<const Handler>(std::move(handler));
+  } else {
+    lane.handlers.erase(type);
+  }
+  lane.published_version.store(++lane.handlers_version, std::memory_order_release);
+}
+
+void Lane::set_pipe_handler(Handler handler) {
+  Impl& lane = *impl_;
+  const std::lock_guard lock(lane.handlers_mutex);
+  const auto type = static_cast<std::uint32_t>(MessageType::kReadWrite);
+  if (handler) {
+    lane.handlers[type] = std::make_shared<const Handler>(std::move(handler));
+  } else {
+    lane.handlers.erase(type);
+  }
+  lane.published_version.store(++lane.handlers_version, std::memory_order_release);
+}
+
+Result<LaneTicket, Error> Lane::write_later(ByteSpan bytes, SteadyTime deadline) {
+  LaneTicket last{0};
+  do {
+    const ByteSpan piece = bytes.first(std::min(bytes.size(), payload_size()));
+    SEALANE_TRY(const auto ticket, impl_->send(MessageType::kReadWrite, piece, true, deadline));
+    last = *ticket;
+    bytes = bytes.subspan(piece.size());
+  } while (!bytes.empty());
+  return last;
+}
+
+Result<void, Error> Lane::write(ByteSpan bytes, SteadyTime deadline) {
+  SEALANE_TRY(const LaneTicket ticket, write_later(bytes, deadline));
+  impl_->push_now();
+  if (impl_->waiting_forbidden()) return success();
+  return wait_sent(ticket, deadline);
+}
+
+Result<std::size_t, Error> Lane::read(MutableByteSpan out, SteadyTime deadline) {
+  Impl& lane = *impl_;
+  if (out.empty()) return std::size_t{0};
+  std::size_t size = 0;
+  bool resume = false;
+  {
+    Impl::Lock lock(lane.batch_mutex);
+    SEALANE_TRY(lane.wait_for(
+        lock, deadline, [&] { return lane.pipe_size != 0 || lane.state == LaneState::kClosed; }));
+    size = std::min(out.size(), lane.pipe_size);
+    if (size == 0) return std::size_t{0};
+    const std::size_t first = std::min(size, lane.pipe.size() - lane.pipe_begin);
+    std::ranges::copy(ByteSpan(lane.pipe).subspan(lane.pipe_begin, first), out.begin());
+    std::ranges::copy(ByteSpan(lane.pipe).first(size - first),
+                      out.begin() + static_cast<std::ptrdiff_t>(first));
+    lane.pipe_begin = (lane.pipe_begin + size) % lane.pipe.size();
+    lane.pipe_size -= size;
+    // Not at each byte: half of it free again is worth a turn.
+    resume = lane.input_waits && lane.pipe_size <= lane.receive_limit / 2;
+    if (resume) lane.input_waits = false;
+    if (lane.pipe_size == 0 && lane.pipe.size() > 16 * kFirstPipe && !resume) {
+      lane.pipe = Bytes();  // an idle lane keeps nothing large
+      lane.pipe_begin = 0;
+    }
+  }
+  if (resume) lane.post(&Impl::after_input);
+  return size;
+}
+
+void Lane::close() {
+  impl_->host.loop.post([self = impl_] {
+    {
+      const Impl::Core hold(*self);
+      self->collect();
+      const Impl::Lock lock(self->batch_mutex);
+      self->open = false;
+      self->changed.notify_all();
+    }
+    {
+      const Impl::Core hold(*self);
+      self->core.close(IoLoop::now());
+    }
+    self->after_input();
+  });
+}
+
+void Lane::abort() {
+  impl_->host.loop.post([self = impl_] {
+    {
+      const Impl::Core hold(*self);
+      self->core.abort(IoLoop::now());
+    }
+    self->after_input();
+  });
+}
+
+Result<void, Error> Lane::wait_closed(SteadyTime deadline) {
+  Impl& lane = *impl_;
+  Impl::Lock lock(lane.batch_mutex);
+  return lane.wait_for(lock, deadline, [&] { return lane.state == LaneState::kClosed; });
+}
+
+std::string Lane::close_reason() const {
+  const Impl::Lock lock(impl_->batch_mutex);
+  return impl_->closed_why;
+}
+
+LaneStatistics Lane::statistics() const {
+  const Impl::Core hold(*impl_);
+  const session::Statistics core = impl_->core.statistics(IoLoop::now());
+  LaneStatistics out;
+  out.packets_sent = core.packets_sent;
+  out.packets_received = core.packets_received;
+  out.bytes_sent = core.bytes_sent;
+  out.bytes_received = core.bytes_received;
+  out.messages_sent = core.messages_sent;
+  out.messages_received = core.messages_received;
+  out.payload_bytes_sent = core.payload_bytes_sent;
+  out.payload_bytes_received = core.payload_bytes_received;
+  for (const std::uint64_t count : core.drops) out.packets_dropped += count;
+  out.packets_replayed = core.dropped(session::DropReason::kReplayed);
+  out.packets_undecryptable = core.dropped(session::DropReason::kUndecryptable);
+  out.key_renewals = core.own_renewals;
+  out.peer_restarts = core.restarts;
+  out.round_trip = core.round_trip;
+  out.key_age = core.own_key_age;
+  return out;
+}
+
+std::optional<crypto::Ed25519Public> Lane::peer_identity() const {
+  const Impl::Core hold(*impl_);
+  return impl_->core.peer_identity();
+}
+
+bool Lane::peer_is_sealane() const {
+  const Impl::Core hold(*impl_);
+  return impl_->core.peer_is_sealane();
+}
+
+std::size_t Lane::payload_size() const {
+  const Impl::Core hold(*impl_);
+  return impl_->core.payload_size();
+}
+
+Address Lane::peer_address() const {
+  const Impl::Core hold(*impl_);
+  return impl_->peer_address;
+}
+
+Result<void, Error> Lane::export_key(std::string_view label, ByteSpan context,
+                                     MutableByteSpan out) const {
+  const Impl::Core hold(*impl_);
+  if (!impl_->core.export_key(label, context, out).has_value()) {
+    return Error{ErrorKind::kRefused,
+                 "the peer's identity is not bound to this session, so no key is exported; both "
+                 "ends must be Sealane"};
+  }
+  return success();
+}
+
+// ---- LaneHost -----------------------------------------------------------------------------------
+
+LaneHost::LaneHost(Clock& clock, RandomSource& random)
+    : impl_(std::make_unique<Impl>(clock, random)) {}
+LaneHost::~LaneHost() = default;
+
+namespace {
+
+Result<void, NetworkError> wait_connected(int descriptor, SteadyTime deadline) {
+  for (;;) {
+    int timeout = -1;
+    if (deadline != kNoDeadline) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - IoLoop::now());
+      if (left.count() <= 0) return NetworkError{NetworkErrorCode::kTimedOut, "connect"};
+      timeout = static_cast<int>(std::min<std::int64_t>(left.count(), 3'600'000));
+    }
+    pollfd waiting{descriptor, POLLOUT, 0};
+    const int ready = ::poll(&waiting, 1, timeout);
+    if (ready > 0) return connect_outcome(descriptor);
+    if (ready < 0 && errno != EINTR) return network_error(errno, "poll");
+  }
+}
+
+// A description of its own, so that making it non-blocking touches nobody else's; where that
+// cannot be had (sockets), another descriptor of the same.
+flow::OwnedDescriptor own_copy(int descriptor, int flags) {
+  const std::string path = "/proc/self/fd/" + std::to_string(descriptor);
+  flow::OwnedDescriptor opened(::open(path.c_str(), flags | O_NONBLOCK | O_CLOEXEC));
+  if (opened.valid()) return opened;
+  return flow::OwnedDescriptor(::fcntl(descriptor, F_DUPFD_CLOEXEC, 3));
+}
+
+std::unique_ptr<Lane> started(LaneHost::Impl& host, std::shared_ptr<Lane::Impl> lane,
+                              std::unique_ptr<PacketTransport> transport) {
+  host.loop.run([&] { lane->start(std::move(transport)); });
+  return std::make_unique<Lane>(std::move(lane));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Lane>, Error> LaneHost::dial(const Address& to, const LaneOptions& options,
+                                                    SteadyTime deadline) {
+  const auto endpoint = parse_endpoint(to);
+  if (!endpoint) {
+    return Error{ErrorKind::kUsage, printable(to.text) +
+                                        " is no address; write tcp:HOST:PORT, udp:HOST:PORT, "
+                                        "unix:PATH or seqpacket:PATH, HOST as a number"};
+  }
+  SEALANE_TRY(auto lane, make_lane(*impl_, options, endpoint->kind == SocketKind::kUdp));
+  auto connected = start_connect(*endpoint);
+  if (!connected.has_value()) return to_error(connected.error(), to);
+  const auto outcome = wait_connected(connected.value().get(), deadline);
+  if (!outcome.has_value()) return to_error(outcome.error(), to);
+  const std::size_t max_packet = max_packet_of(*lane);
+  std::unique_ptr<PacketTransport> transport;
+  if (endpoint->kind == SocketKind::kUdp || endpoint->kind == SocketKind::kSeqpacket) {
+    transport = std::make_unique<DatagramTransport>(std::move(connected.value()), *endpoint,
+                                                    max_packet, impl_->arena);
+  } else {
+    transport = std::make_unique<StreamTransport>(
+        std::move(connected.value()), flow::OwnedDescriptor(), to, max_packet, lane->peeker());
+  }
+  return started(*impl_, std::move(lane), std::move(transport));
+}
+
+Result<std::unique_ptr<LaneListener>, Error> LaneHost::listen(const Address& at,
+                                                              const LaneOptions& options) {
+  return make_listener(*impl_, at, options);
+}
+
+Result<std::unique_ptr<Lane>, Error> LaneHost::adopt(int read_descriptor, int write_descriptor,
+                                                     const LaneOptions& options) {
+  SEALANE_TRY(auto lane, make_lane(*impl_, options, false));
+  const bool both = read_descriptor == write_descriptor;
+  flow::OwnedDescriptor read = own_copy(read_descriptor, both ? O_RDWR : O_RDONLY);
+  flow::OwnedDescriptor write;
+  if (!both) write = own_copy(write_descriptor, O_WRONLY);
+  if (!read.valid() || (!both && !write.valid())) {
+    return Error{ErrorKind::kUsage, "the descriptors of the lane are not open"};
+  }
+  const std::size_t max_packet = max_packet_of(*lane);
+  auto transport = std::make_unique<StreamTransport>(std::move(read), std::move(write),
+                                                     Address{"-"}, max_packet, lane->peeker());
+  return started(*impl_, std::move(lane), std::move(transport));
+}
+
+}  // namespace sealane::net

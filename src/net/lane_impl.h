@@ -1,0 +1,149 @@
+#pragma once
+// The parts of a Lane; see sealane/net/lane.h for what it promises.
+//
+// Two locks. `batch_mutex` is for producers: held for an append, no longer. `core_mutex` is for
+// the session and its transport: whoever holds it drives them, the loop's thread or a producer
+// that sends directly. Order: core_mutex, then batch_mutex. Input, timers and handlers belong to
+// the loop's thread alone.
+#include <atomic>
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "net/datagram_transport.h"
+#include "net/io_loop.h"
+#include "net/packet_transport.h"
+#include "sealane/net/lane.h"
+#include "session/reframer.h"
+#include "session/ring_queue.h"
+#include "session/session.h"
+
+namespace sealane::net {
+
+// What all lanes of a host share.
+struct LaneHost::Impl {
+  Impl(Clock& wall_clock, RandomSource& randomness) : clock(wall_clock), random(randomness) {}
+  Clock& clock;
+  RandomSource& random;
+  session::SessionIdSource ids;
+  ReceiveArena arena;  // the loop's thread only
+  IoLoop loop;         // last: its thread ends before the rest goes
+};
+
+struct Lane::Impl : std::enable_shared_from_this<Lane::Impl> {
+  using Lock = std::unique_lock<std::mutex>;
+
+  Impl(LaneHost::Impl& owner, session::Identities who, const session::Options& how);
+
+  // On the loop's thread, once. `transport` may be read by somebody else, who calls deliver().
+  void start(std::unique_ptr<PacketTransport> over);
+  void deliver(MutableByteSpan packet);  // on the loop's thread, any number, then after_input()
+  void after_input();
+  void lose_transport(std::string reason);
+  session::Reframer::PeekLength peeker();
+
+  // ---- producers ----
+  Result<std::optional<LaneTicket>, Error> send(session::MessageType type, ByteSpan payload,
+                                                bool may_wait, SteadyTime deadline);
+  Result<LaneTicket, Error> send_large(session::MessageType type, ByteSpan payload, bool may_wait,
+                                       SteadyTime deadline);
+  // Gives what is being filled to the session and the transport, in this thread. False: somebody
+  // else drives, and this thread must not wait for it.
+  bool push_now();
+  Result<void, Error> wait_for(Lock& lock, SteadyTime deadline, const std::function<bool()>& done);
+  bool waiting_forbidden() const;
+
+  // ---- with core_mutex ----
+  class Core;  // holds it, or knows that this thread does
+  void collect();
+  void drive();
+  void send_output();
+  void publish();
+  void arm_writable();
+  void rearm_timer();
+  void take_events();
+  void dispatch(const session::Received& message);
+  void finish(std::string reason);
+
+  // ---- on the loop's thread ----
+  void on_readable();
+  void on_writable();
+  void on_timer();
+  void wait_readable();
+  void post(void (Impl::*task)());  // from any thread
+  void flush_due();
+
+  LaneHost::Impl& host;
+  const LaneOptions::Duration send_delay;
+  const std::size_t receive_limit;
+  const std::size_t max_message;
+  const bool fragments;
+
+  // ---- batch_mutex ----
+  mutable std::mutex batch_mutex;
+  std::condition_variable changed;
+  std::uint32_t waiters = 0;
+  session::MessageBatch batch;
+  std::uint64_t batch_ticket = 1;
+  bool flush_planned = false;
+  bool open = true;  // takes messages
+  LaneState state = LaneState::kConnecting;
+  std::string closed_why;
+  // The byte pipe's input: [pipe_begin, pipe_begin + pipe_size) of a ring.
+  Bytes pipe;
+  std::size_t pipe_begin = 0;
+  std::size_t pipe_size = 0;
+  std::atomic<bool> input_waits{false};  // for room in the pipe; written under the lock
+
+  std::atomic<std::uint64_t> sent{0};
+  std::atomic<bool> transport_full{false};
+
+  // ---- core_mutex ----
+  mutable std::mutex core_mutex;
+  std::atomic<std::thread::id> driver{};
+  session::Session core;
+  std::unique_ptr<PacketTransport> transport;
+  Address peer_address;
+  struct Pending {
+    std::uint64_t lane = 0;
+    std::uint64_t core = 0;
+  };
+  session::RingQueue<Pending> pending;
+  std::optional<std::string> transport_lost;
+  std::optional<SteadyTime> armed;
+
+  // ---- the loop's thread ----
+  std::unique_ptr<IoLoop::Watch> read_watch;
+  std::unique_ptr<IoLoop::Watch> write_watch;  // where the two descriptors differ
+  std::unique_ptr<IoLoop::Timer> timer;
+  std::unique_ptr<IoLoop::Timer> flush_timer;
+  bool reading = false;      // a wait is under way
+  bool read_posted = false;  // or the next turn is
+  bool writing = false;
+  // Of a listener: what it wants to know, and how to wait for its socket.
+  std::function<void()> on_established;
+  std::function<void()> on_closed;
+  std::function<void()> when_writable;
+
+  std::mutex handlers_mutex;
+  std::map<std::uint32_t, std::shared_ptr<const Handler>> handlers;  // by message type
+  std::uint64_t handlers_version = 1;
+  // The last one looked up, for the loop's thread.
+  std::uint32_t cached_type = 0;
+  std::shared_ptr<const Handler> cached_handler;
+  std::uint64_t cached_version = 0;
+  std::atomic<std::uint64_t> published_version{1};
+};
+
+Result<std::shared_ptr<Lane::Impl>, Error> make_lane(LaneHost::Impl& host,
+                                                     const LaneOptions& options, bool lossy);
+std::size_t max_packet_of(const Lane::Impl& lane);
+
+Result<std::unique_ptr<LaneListener>, Error> make_listener(LaneHost::Impl& host, const Address& at,
+                                                           const LaneOptions& options);
+
+}  // namespace sealane::net

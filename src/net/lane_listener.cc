@@ -1,0 +1,381 @@
+// Accepting lanes: connections of a listening socket, or the peers of one UDP socket, told apart by
+// their addresses.
+#include <algorithm>
+#include <cerrno>
+#include <deque>
+#include <unordered_map>
+#include <vector>
+
+#include "base/check.h"
+#include "net/lane_impl.h"
+#include "net/stream_transport.h"
+#include "session/key_schedule.h"
+
+namespace sealane::net {
+namespace {
+
+// What both kinds share: who is connecting, who waits to be accepted.
+class AcceptQueue {
+ public:
+  using Lock = std::unique_lock<std::mutex>;
+
+  // The lanes that are connecting belong to the loop's thread.
+  bool full() const { return connecting_.size() >= LaneListener::kMaxConnecting; }
+
+  // On the loop's thread. `then` is called when the lane is closed before or after.
+  static void add(const std::shared_ptr<AcceptQueue>& queue,
+                  const std::shared_ptr<Lane::Impl>& lane, std::function<void()> gone) {
+    Lane::Impl* const key = lane.get();
+    queue->connecting_[key] = lane;
+    const std::weak_ptr<AcceptQueue> weak = queue;
+    lane->on_established = [weak, key] {
+      if (const auto self = weak.lock()) self->established(key);
+    };
+    lane->on_closed = [weak, key, gone = std::move(gone)] {
+      if (const auto self = weak.lock()) self->connecting_.erase(key);
+      if (gone) gone();
+    };
+  }
+
+  Result<std::unique_ptr<Lane>, Error> accept(SteadyTime deadline) {
+    Lock lock(mutex_);
+    const auto ready = [this] { return !waiting_.empty(); };
+    if (deadline == kNoDeadline) {
+      changed_.wait(lock, ready);
+    } else if (!changed_.wait_until(lock, deadline, ready)) {
+      return Error{ErrorKind::kFailed, "no peer came in time"};
+    }
+    auto lane = std::move(waiting_.front());
+    waiting_.pop_front();
+    return lane;
+  }
+
+  // On the loop's thread, at its end: nobody will accept these.
+  std::vector<std::shared_ptr<Lane::Impl>> take_connecting() {
+    std::vector<std::shared_ptr<Lane::Impl>> out;
+    for (auto& [key, lane] : connecting_) out.push_back(std::move(lane));
+    connecting_.clear();
+    return out;
+  }
+  std::deque<std::unique_ptr<Lane>> take_waiting() {
+    const Lock lock(mutex_);
+    return std::exchange(waiting_, {});
+  }
+
+ private:
+  void established(Lane::Impl* key) {
+    const auto found = connecting_.find(key);
+    if (found == connecting_.end()) return;
+    auto lane = std::make_unique<Lane>(std::move(found->second));
+    connecting_.erase(found);
+    const Lock lock(mutex_);
+    if (waiting_.size() >= LaneListener::kMaxWaiting) {
+      // Nobody accepts: the peer learns it by the close, not by silence.
+      lane->close();
+      refused_.push_back(std::move(lane));
+      if (refused_.size() > LaneListener::kMaxWaiting) refused_.pop_front();
+      return;
+    }
+    waiting_.push_back(std::move(lane));
+    changed_.notify_one();
+  }
+
+  std::unordered_map<Lane::Impl*, std::shared_ptr<Lane::Impl>> connecting_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::unique_ptr<Lane>> waiting_;
+  std::deque<std::unique_ptr<Lane>> refused_;
+};
+
+// ---- connections --------------------------------------------------------------------------------
+
+class ConnectionListener final : public LaneListener {
+ public:
+  ConnectionListener(LaneHost::Impl& host, const Endpoint& at, flow::OwnedDescriptor descriptor,
+                     LaneOptions options)
+      : host_(host),
+        kind_(at.kind),
+        local_(format_endpoint(at.kind, local_address(descriptor.get()))),
+        descriptor_(std::move(descriptor)),
+        options_(std::move(options)) {
+    host_.loop.run([this] {
+      watch_ = std::make_unique<IoLoop::Watch>(host_.loop, descriptor_.get());
+      retry_ = std::make_unique<IoLoop::Timer>(host_.loop);
+      wait();
+    });
+  }
+  ~ConnectionListener() override {
+    std::vector<std::shared_ptr<Lane::Impl>> connecting;
+    host_.loop.run([&] {
+      watch_.reset();
+      retry_.reset();
+      connecting = queue_->take_connecting();
+    });
+    for (auto& lane : connecting) Lane(std::move(lane)).abort();
+    queue_->take_waiting();
+    if (kind_ != SocketKind::kTcp) {
+      const std::size_t scheme = local_.text.find(':');
+      static_cast<void>(::unlink(local_.text.c_str() + scheme + 1));
+    }
+  }
+  Result<std::unique_ptr<Lane>, Error> accept(SteadyTime deadline) override {
+    return queue_->accept(deadline);
+  }
+  Address local() const override { return local_; }
+
+ private:
+  // Out of descriptors: those who wait in the kernel are asked for again after this.
+  static constexpr auto kPause = std::chrono::milliseconds(100);
+
+  void wait() {
+    watch_->when_readable([this] { take_all(); });
+  }
+
+  void take_all() {
+    for (;;) {
+      std::optional<SocketAddress> from;
+      auto accepted = accept_one(descriptor_.get(), from);
+      if (!accepted.has_value()) {
+        if (errno == ECONNABORTED || errno == EINTR) continue;
+        if (errno == EAGAIN) return wait();
+        retry_->at(IoLoop::now() + kPause, [this] { take_all(); });
+        return;
+      }
+      if (queue_->full()) continue;  // closed again: too many who have not proven themselves
+      auto lane = make_lane(host_, options_, false);
+      SEALANE_CHECK(lane.has_value());  // the options were checked
+      const std::size_t max_packet = max_packet_of(*lane.value());
+      tune_stream(accepted.value().get(), kind_);
+      std::unique_ptr<PacketTransport> transport;
+      if (kind_ == SocketKind::kSeqpacket) {
+        transport = std::make_unique<DatagramTransport>(
+            std::move(accepted.value()), Endpoint{kind_, *from}, max_packet, host_.arena);
+      } else {
+        transport = std::make_unique<StreamTransport>(
+            std::move(accepted.value()), flow::OwnedDescriptor(), format_endpoint(kind_, *from),
+            max_packet, lane.value()->peeker());
+      }
+      AcceptQueue::add(queue_, lane.value(), {});
+      lane.value()->start(std::move(transport));
+    }
+  }
+
+  LaneHost::Impl& host_;
+  SocketKind kind_;
+  Address local_;
+  flow::OwnedDescriptor descriptor_;
+  LaneOptions options_;
+  std::shared_ptr<AcceptQueue> queue_ = std::make_shared<AcceptQueue>();
+  std::unique_ptr<IoLoop::Watch> watch_;
+  std::unique_ptr<IoLoop::Timer> retry_;
+};
+
+// ---- UDP ----------------------------------------------------------------------------------------
+
+class UdpServer;
+
+// One peer of a UDP socket that others use too.
+class UdpPeerTransport final : public PacketTransport {
+ public:
+  UdpPeerTransport(std::shared_ptr<flow::OwnedDescriptor> descriptor, const SocketAddress& peer)
+      : descriptor_(std::move(descriptor)), address_(peer) {}
+  NetworkResult<bool> receive(const Sink&) override { return false; }
+  SendOutcome send(ByteSpan packet) override {
+    if (burst_.add(packet)) return SendOutcome::kTaken;
+    const SendOutcome outcome = flush();
+    if (outcome == SendOutcome::kBusy || outcome == SendOutcome::kClosed) return outcome;
+    burst_.add(packet);
+    return SendOutcome::kTaken;
+  }
+  SendOutcome flush() override {
+    const std::size_t size = burst_.packet_size();
+    const SendOutcome outcome = burst_.send(descriptor_->get(), &address_);
+    if (outcome != SendOutcome::kTooBig) return outcome;
+    late_too_big_ = size;
+    return SendOutcome::kTaken;
+  }
+  int read_descriptor() const override { return -1; }
+  int write_descriptor() const override { return descriptor_->get(); }
+  bool lossy() const override { return true; }
+  Address peer() const override { return format_endpoint(SocketKind::kUdp, address_); }
+
+ private:
+  std::shared_ptr<flow::OwnedDescriptor> descriptor_;
+  SocketAddress address_;
+  UdpBurst burst_;
+};
+
+// The socket and its peers; lives as long as the listener or one of its lanes. On the loop's thread
+// but for its construction.
+class UdpServer : public std::enable_shared_from_this<UdpServer> {
+ public:
+  UdpServer(LaneHost::Impl& host, flow::OwnedDescriptor descriptor, LaneOptions options)
+      : host_(host),
+        descriptor_(std::make_shared<flow::OwnedDescriptor>(std::move(descriptor))),
+        options_(std::move(options)) {
+    if (options_.psk) psk_.emplace(options_.psk->expose());
+    first_contact_.emplace(psk_ ? session::PacketKey::aux(psk_->aux_key())
+                                : session::PacketKey::plain());
+  }
+
+  void start() {
+    watch_ = std::make_unique<IoLoop::Watch>(host_.loop, descriptor_->get());
+    wait();
+  }
+  // No new peers.
+  void stop_accepting() { accepting_ = false; }
+  void stop() { watch_.reset(); }
+  bool unused() const { return !accepting_ && peers_.empty(); }
+  const std::shared_ptr<AcceptQueue>& queue() const { return queue_; }
+  int descriptor() const { return descriptor_->get(); }
+
+ private:
+  static constexpr int kRounds = 16;
+
+  void wait() {
+    watch_->when_readable([weak = weak_from_this()] {
+      if (const auto self = weak.lock()) self->read();
+    });
+  }
+
+  void read() {
+    if (!watch_) return;
+    const auto self = shared_from_this();
+    for (int round = 0; round < kRounds; ++round) {
+      const auto got = receive_udp(
+          descriptor_->get(), host_.arena,
+          [this](MutableByteSpan packet, const SocketAddress& from) { deliver(packet, from); });
+      for (const auto& lane : touched_) lane->after_input();
+      touched_.clear();
+      if (!got.has_value() || got.value() == DatagramRead::kDrained) {
+        if (watch_) wait();
+        return;
+      }
+    }
+    host_.loop.post([weak = weak_from_this()] {
+      if (const auto again = weak.lock()) again->read();
+    });
+  }
+
+  void deliver(MutableByteSpan packet, const SocketAddress& from) {
+    std::shared_ptr<Lane::Impl> lane;
+    if (const auto found = peers_.find(from); found != peers_.end()) lane = found->second.lock();
+    if (!lane) lane = first_contact(packet, from);
+    if (!lane) return;
+    lane->deliver(packet);
+    if (touched_.empty() || touched_.back() != lane) touched_.push_back(std::move(lane));
+  }
+
+  // Only who can make a key exchange packet gets a session: nothing else costs us memory.
+  std::shared_ptr<Lane::Impl> first_contact(ByteSpan packet, const SocketAddress& from) {
+    if (!accepting_ || queue_->full()) return nullptr;
+    const session::PacketIdMask mask = psk_ ? psk_->packet_id_mask() : session::PacketIdMask{};
+    Bytes copy = to_bytes(packet);
+    const auto header = first_contact_->open_header(mask, copy);
+    if (!header.has_value()) return nullptr;
+    const auto messages = first_contact_->open_messages(header.value(), copy);
+    if (!messages.has_value()) return nullptr;
+    const auto message = session::MessageReader(messages.value()).next();
+    if (!message || message->type != session::MessageType::kKeyExchange) return nullptr;
+    auto made = make_lane(host_, options_, true);
+    SEALANE_CHECK(made.has_value());  // the options were checked
+    const std::shared_ptr<Lane::Impl> lane = std::move(made.value());
+    peers_[from] = lane;
+    const std::shared_ptr<UdpServer> self = shared_from_this();  // lives as long as its lanes
+    AcceptQueue::add(queue_, lane, [self, from] { self->forget(from); });
+    const std::weak_ptr<Lane::Impl> weak = lane;
+    lane->when_writable = [server = weak_from_this(), weak] {
+      if (const auto there = server.lock()) there->when_writable(weak);
+    };
+    lane->start(std::make_unique<UdpPeerTransport>(descriptor_, from));
+    return lane;
+  }
+
+  void forget(const SocketAddress& from) {
+    peers_.erase(from);
+    if (unused()) {
+      // Not inside the call of a lane that is going.
+      host_.loop.post([self = shared_from_this()] { self->stop(); });
+    }
+  }
+
+  void when_writable(const std::weak_ptr<Lane::Impl>& lane) {
+    waiting_.push_back(lane);
+    if (waiting_.size() > 1 || !watch_) return;
+    watch_->when_writable([weak = weak_from_this()] {
+      const auto self = weak.lock();
+      if (!self) return;
+      for (const auto& entry : std::exchange(self->waiting_, {})) {
+        if (const auto ready = entry.lock()) ready->on_writable();
+      }
+    });
+  }
+
+  LaneHost::Impl& host_;
+  std::shared_ptr<flow::OwnedDescriptor> descriptor_;
+  LaneOptions options_;
+  std::optional<session::PskKeys> psk_;
+  std::optional<session::PacketKey> first_contact_;
+  bool accepting_ = true;
+  std::shared_ptr<AcceptQueue> queue_ = std::make_shared<AcceptQueue>();
+  std::unordered_map<SocketAddress, std::weak_ptr<Lane::Impl>, SocketAddressHash> peers_;
+  std::vector<std::shared_ptr<Lane::Impl>> touched_;
+  std::vector<std::weak_ptr<Lane::Impl>> waiting_;
+  std::unique_ptr<IoLoop::Watch> watch_;
+};
+
+class UdpListener final : public LaneListener {
+ public:
+  UdpListener(LaneHost::Impl& host, flow::OwnedDescriptor descriptor, LaneOptions options)
+      : host_(host),
+        server_(std::make_shared<UdpServer>(host, std::move(descriptor), std::move(options))),
+        local_(format_endpoint(SocketKind::kUdp, local_address(server_->descriptor()))) {
+    host_.loop.run([this] { server_->start(); });
+  }
+  ~UdpListener() override {
+    std::vector<std::shared_ptr<Lane::Impl>> connecting;
+    host_.loop.run([&] {
+      server_->stop_accepting();
+      connecting = server_->queue()->take_connecting();
+    });
+    for (auto& lane : connecting) Lane(std::move(lane)).abort();
+    server_->queue()->take_waiting();
+    host_.loop.run([&] {
+      if (server_->unused()) server_->stop();
+      server_.reset();  // perhaps its end, which belongs on this thread
+    });
+  }
+  Result<std::unique_ptr<Lane>, Error> accept(SteadyTime deadline) override {
+    return server_->queue()->accept(deadline);
+  }
+  Address local() const override { return local_; }
+
+ private:
+  LaneHost::Impl& host_;
+  std::shared_ptr<UdpServer> server_;
+  Address local_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<LaneListener>, Error> make_listener(LaneHost::Impl& host, const Address& at,
+                                                           const LaneOptions& options) {
+  const auto endpoint = parse_endpoint(at);
+  if (!endpoint) {
+    return Error{ErrorKind::kUsage, printable(at.text) +
+                                        " is no address; write tcp:HOST:PORT, udp:HOST:PORT, "
+                                        "unix:PATH or seqpacket:PATH, HOST as a number"};
+  }
+  const bool udp = endpoint->kind == SocketKind::kUdp;
+  SEALANE_TRY(make_lane(host, options, udp));
+  auto descriptor = start_listen(*endpoint);
+  if (!descriptor.has_value()) return to_error(descriptor.error(), at);
+  if (udp) {
+    return std::unique_ptr<LaneListener>(
+        std::make_unique<UdpListener>(host, std::move(descriptor.value()), options));
+  }
+  return std::unique_ptr<LaneListener>(std::make_unique<ConnectionListener>(
+      host, *endpoint, std::move(descriptor.value()), options));
+}
+
+}  // namespace sealane::net
