@@ -3,6 +3,7 @@
 #include <zstd_errors.h>
 
 #include <algorithm>
+#include <cstring>
 #include <new>
 #include <utility>
 #include <vector>
@@ -108,8 +109,8 @@ bool Unpacker::append(ByteSpan part, bool starts, bool ends) {
     }
     starts = false;
     const std::size_t size = std::min(part.size(), block_.bytes().size() - filled_);
-    std::ranges::copy(part.first(size),
-                      block_.bytes().begin() + static_cast<std::ptrdiff_t>(filled_));
+    // All of the packed stream passes here, and g++ makes a loop over bytes of std::ranges::copy.
+    std::memcpy(block_.bytes().subspan(filled_).data(), part.data(), size);
     filled_ += size;
     part = part.subspan(size);
     if (!part.empty() && !push_block(Item::Kind::kPiece, false)) return false;

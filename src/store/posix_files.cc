@@ -14,6 +14,10 @@
 namespace sealane {
 namespace {
 
+// For a large write the kernel takes one large piece of its memory, which it may first have to
+// make: on a virtual machine 4 MiB at a time were five times slower than 64 KiB at a time.
+constexpr std::size_t kWriteSize = 64 * 1024;
+
 FileError failed(std::string_view operation, const std::string& path) {
   return FileError{errno, operation, path};
 }
@@ -73,7 +77,8 @@ class PosixFile final : public File {
   }
   FileResult<void> write(ByteSpan data) override {
     while (!data.empty()) {
-      const ssize_t put = retry([&] { return ::write(fd_.get(), data.data(), data.size()); });
+      const ssize_t put =
+          retry([&] { return ::write(fd_.get(), data.data(), std::min(data.size(), kWriteSize)); });
       if (put < 0) return failed("write", path_);
       data = data.subspan(static_cast<std::size_t>(put));
     }
@@ -82,7 +87,8 @@ class PosixFile final : public File {
   FileResult<void> write_at(std::uint64_t offset, ByteSpan data) override {
     while (!data.empty()) {
       const ssize_t put = retry([&] {
-        return ::pwrite(fd_.get(), data.data(), data.size(), static_cast<off_t>(offset));
+        return ::pwrite(fd_.get(), data.data(), std::min(data.size(), kWriteSize),
+                        static_cast<off_t>(offset));
       });
       if (put < 0) return failed("write", path_);
       data = data.subspan(static_cast<std::size_t>(put));
