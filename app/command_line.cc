@@ -1,8 +1,10 @@
 #include "app/command_line.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <map>
+#include <numeric>
 
 namespace sealane::app {
 namespace {
@@ -41,6 +43,42 @@ CLI::Option* bind(CLI::App& app, const std::string& names, const Item& item) {
         }
       },
       item.variable);
+}
+
+// Insertions, deletions and replacements that turn one word into the other.
+std::size_t edit_distance(std::string_view from, std::string_view to) {
+  std::vector<std::size_t> row(to.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i + 1);
+    for (std::size_t j = 0; j < to.size(); ++j) {
+      const std::size_t replaced = diagonal + (from[i] == to[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
+    }
+  }
+  return row.back();
+}
+
+// What is wrong where a command's name is missing: `rest` is what stands in its place, if anything.
+std::string no_such_command(CLI::App& app, const std::vector<std::string>& rest) {
+  std::string all;
+  std::string closest;
+  std::size_t distance = 3;  // further is no slip of the finger
+  const auto word = std::ranges::find_if(rest, [](const auto& r) { return !r.starts_with('-'); });
+  for (const CLI::App* each :
+       app.get_subcommands([](CLI::App* sub) { return !sub->get_group().empty(); })) {
+    const std::string& name = each->get_name();
+    all += (all.empty() ? "" : ", ") + name;
+    if (word == rest.end()) continue;
+    if (const std::size_t edits = edit_distance(*word, name); edits < distance) {
+      distance = edits;
+      closest = name;
+    }
+  }
+  if (word == rest.end()) return "which command? " + all;
+  const std::string what = "there is no command '" + printable(*word, 60) + "'";
+  return closest.empty() ? what : what + "; did you mean '" + closest + "'?";
 }
 
 void add_command(CLI::App& root, std::map<std::string, CLI::App*>& groups, const Command& command,
@@ -115,12 +153,16 @@ int run_command_line(int argc, char** argv, std::vector<Command>& commands, Cont
     // The parse may have stopped before it saw --json.
     for (int i = 1; i < argc; ++i) context.console.json |= std::string_view(argv[i]) == "--json";
     std::string path = "sealane";
-    for (CLI::App* app = &root; !app->get_subcommands().empty();) {
+    CLI::App* app = &root;
+    while (!app->get_subcommands().empty()) {
       app = app->get_subcommands().front();
       path += " " + app->get_name();
     }
-    context.console.error({.kind = ErrorKind::kUsage,
-                           .message = std::string(error.what()) + "; see '" + path + " --help'"});
+    const bool no_command = app->get_require_subcommand_min() > 0;
+    const std::string message =
+        no_command ? no_such_command(*app, root.remaining(true)) : std::string(error.what());
+    context.console.error(
+        {.kind = ErrorKind::kUsage, .message = message + "; see '" + path + " --help'"});
     return exit_code(ErrorKind::kUsage);
   }
   auto result = chosen->run(context);

@@ -55,10 +55,16 @@ constexpr auto kGcm = AeadAlgorithm::kAes256Gcm;
 constexpr auto kChaCha = AeadAlgorithm::kChaCha20Poly1305;
 BENCHMARK_CAPTURE(aead_seal, aes_256_gcm_openssl, kGcm, AeadEngine::kOpenSsl)->Apply(sizes);
 BENCHMARK_CAPTURE(aead_seal, aes_256_gcm_ipsec_mb, kGcm, AeadEngine::kIpsecMb)->Apply(sizes);
-BENCHMARK_CAPTURE(aead_seal, chacha20_poly1305, kChaCha, AeadEngine::kOpenSsl)->Apply(sizes);
+BENCHMARK_CAPTURE(aead_seal, chacha20_poly1305_openssl, kChaCha, AeadEngine::kOpenSsl)
+    ->Apply(sizes);
+BENCHMARK_CAPTURE(aead_seal, chacha20_poly1305_ipsec_mb, kChaCha, AeadEngine::kIpsecMb)
+    ->Apply(sizes);
 BENCHMARK_CAPTURE(aead_open, aes_256_gcm_openssl, kGcm, AeadEngine::kOpenSsl)->Apply(sizes);
 BENCHMARK_CAPTURE(aead_open, aes_256_gcm_ipsec_mb, kGcm, AeadEngine::kIpsecMb)->Apply(sizes);
-BENCHMARK_CAPTURE(aead_open, chacha20_poly1305, kChaCha, AeadEngine::kOpenSsl)->Apply(sizes);
+BENCHMARK_CAPTURE(aead_open, chacha20_poly1305_openssl, kChaCha, AeadEngine::kOpenSsl)
+    ->Apply(sizes);
+BENCHMARK_CAPTURE(aead_open, chacha20_poly1305_ipsec_mb, kChaCha, AeadEngine::kIpsecMb)
+    ->Apply(sizes);
 
 template <auto kHash>
 void hash(benchmark::State& state) {

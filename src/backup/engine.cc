@@ -35,10 +35,14 @@ constexpr std::size_t kMaxCuts = 4096;
 constexpr std::uint64_t kNoIndex = UINT64_MAX;
 
 // One lane more than cores, so that a core has work while a lane waits for its turn.
+std::size_t core_count(const EngineOptions& options) {
+  return options.threads != 0 ? options.threads : flow::core_count();
+}
+
 // A lane that waits for a pipe or a tool leaves its core to one more. Where blocks come from a file
 // none waits long, and one lane too many costs a third of the speed in changes of threads.
 std::size_t lane_count(const EngineOptions& options, bool from_file) {
-  const std::size_t cores = options.threads != 0 ? options.threads : flow::core_count();
+  const std::size_t cores = core_count(options);
   return from_file && cores > 1 ? cores : cores + 1;
 }
 
@@ -707,13 +711,14 @@ Result<OpenReport, Error> open_stream(seal::StreamOpener& opener, ByteSpan first
   OpenReport report;
   if (job.decompress) {
     PlainDigest plain(job.hash_plain);
-    Unpacker unpacker({.name = job.name, .max_size = job.max_plain_size, .lanes = lanes - 1}, halt,
-                      [&](ByteSpan data) -> Result<void, Error> {
-                        plain.update(data);
-                        SEALANE_TRY(out.write(data));
-                        count(options.counters, &flow::FlowCounters::plain_bytes, data.size());
-                        return success();
-                      });
+    Unpacker unpacker(
+        {.name = job.name, .max_size = job.max_plain_size, .lanes = core_count(options)}, halt,
+        [&](ByteSpan data) -> Result<void, Error> {
+          plain.update(data);
+          SEALANE_TRY(out.write(data));
+          count(options.counters, &flow::FlowCounters::plain_bytes, data.size());
+          return success();
+        });
     shared.unpacker = &unpacker;
     {
       flow::Thread opening([&] {

@@ -90,18 +90,14 @@ bool aead_engine_available(AeadEngine engine) {
   return engine != AeadEngine::kIpsecMb || (!generic_cpu_forced() && ipsec_mb_available());
 }
 
-std::string_view aead_engine_name(AeadAlgorithm algorithm) {
-  const bool ipsec_mb =
-      algorithm == AeadAlgorithm::kAes256Gcm && aead_engine_available(AeadEngine::kIpsecMb);
-  return ipsec_mb ? "ipsec-mb" : "OpenSSL";
+std::string_view aead_engine_name() {
+  return aead_engine_available(AeadEngine::kIpsecMb) ? "ipsec-mb" : "OpenSSL";
 }
 
 std::unique_ptr<Aead> make_aead(AeadAlgorithm algorithm, const AeadKey& key, AeadEngine engine) {
   SEALANE_CHECK(aead_engine_available(engine));
-  if (algorithm == AeadAlgorithm::kAes256Gcm && engine != AeadEngine::kOpenSsl &&
-      aead_engine_available(AeadEngine::kIpsecMb)) {
-    return make_ipsec_mb_gcm(key);
-  }
+  if (engine != AeadEngine::kOpenSsl && aead_engine_available(AeadEngine::kIpsecMb))
+    return make_ipsec_mb_aead(algorithm, key);
   return std::make_unique<OpenSslAead>(algorithm, key);
 }
 

@@ -22,12 +22,12 @@ using AeadNonce = ByteArray<kAeadNonceSize>;
 enum class AeadAlgorithm : std::uint8_t { kAes256Gcm = 1, kChaCha20Poly1305 };
 enum class AeadError : std::uint8_t { kNotAuthentic = 1 };
 
-// Which code does AES-256-GCM. kIpsecMb needs a build and a CPU that have it (VAES, VPCLMULQDQ);
+// Which code does it. kIpsecMb needs a build and a CPU that have it (VAES, VPCLMULQDQ);
 // SEALANE_CPU=generic in the environment forces kOpenSsl.
 enum class AeadEngine : std::uint8_t { kAutomatic, kOpenSsl, kIpsecMb };
 bool aead_engine_available(AeadEngine engine);
-// What kAutomatic gives: "OpenSSL" or "ipsec-mb".
-std::string_view aead_engine_name(AeadAlgorithm algorithm);
+// What kAutomatic gives, for both algorithms: "OpenSSL" or "ipsec-mb".
+std::string_view aead_engine_name();
 
 // One key, expanded. Not thread-safe: one per thread; clone() is cheap. All calls are
 // constant-time in key and plaintext. Lengths up to 2^31 - 64 bytes per call.

@@ -75,13 +75,72 @@ class IpsecMbGcm final : public Aead {
   alignas(64) gcm_context_data context_{};
 };
 
+class IpsecMbChaCha20Poly1305 final : public Aead {
+ public:
+  explicit IpsecMbChaCha20Poly1305(const AeadKey& key) : key_(key.duplicate()) {}
+  ~IpsecMbChaCha20Poly1305() override { cleanse(std::as_writable_bytes(std::span(&context_, 1))); }
+
+  void seal(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan plaintext,
+            MutableByteSpan out) override {
+    check_aead_sizes(associated_data, plaintext.size(), out.size() - kAeadTagSize);
+    start(nonce, associated_data);
+    if (!plaintext.empty()) {
+      IMB_CHACHA20_POLY1305_ENC_UPDATE(manager(), as_uchar(key_.expose()), &context_, as_uchar(out),
+                                       as_uchar(plaintext), plaintext.size());
+    }
+    IMB_CHACHA20_POLY1305_ENC_FINALIZE(manager(), &context_, as_uchar(out.last(kAeadTagSize)),
+                                       kAeadTagSize);
+  }
+
+  Result<void, AeadError> open(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan sealed,
+                               MutableByteSpan out) override {
+    if (sealed.size() < kAeadTagSize) {
+      SEALANE_CHECK(out.empty());
+      return AeadError::kNotAuthentic;
+    }
+    check_aead_sizes(associated_data, sealed.size() - kAeadTagSize, out.size());
+    ByteArray<kAeadTagSize> tag;  // `out` may lie over it
+    std::ranges::copy(sealed.last(kAeadTagSize), tag.begin());
+    start(nonce, associated_data);
+    if (!out.empty()) {
+      IMB_CHACHA20_POLY1305_DEC_UPDATE(manager(), as_uchar(key_.expose()), &context_, as_uchar(out),
+                                       as_uchar(sealed), out.size());
+    }
+    ByteArray<kAeadTagSize> expected;
+    IMB_CHACHA20_POLY1305_DEC_FINALIZE(manager(), &context_, as_uchar(MutableByteSpan(expected)),
+                                       kAeadTagSize);
+    const bool authentic = constant_time_equal(expected, tag);
+    cleanse(expected);  // as above
+    if (!authentic) {
+      cleanse(out);
+      return AeadError::kNotAuthentic;
+    }
+    return success();
+  }
+
+  std::unique_ptr<Aead> clone() const override {
+    return std::make_unique<IpsecMbChaCha20Poly1305>(key_);
+  }
+
+ private:
+  void start(const AeadNonce& nonce, ByteSpan associated_data) {
+    IMB_CHACHA20_POLY1305_INIT(manager(), as_uchar(key_.expose()), &context_,
+                               as_uchar(ByteSpan(nonce)), as_uchar(associated_data),
+                               associated_data.size());
+  }
+
+  AeadKey key_;
+  alignas(64) chacha20_poly1305_context_data context_{};
+};
+
 }  // namespace
 
 bool ipsec_mb_available() { return manager() != nullptr; }
 
-std::unique_ptr<Aead> make_ipsec_mb_gcm(const AeadKey& key) {
+std::unique_ptr<Aead> make_ipsec_mb_aead(AeadAlgorithm algorithm, const AeadKey& key) {
   SEALANE_CHECK(ipsec_mb_available());
-  return std::make_unique<IpsecMbGcm>(key);
+  if (algorithm == AeadAlgorithm::kAes256Gcm) return std::make_unique<IpsecMbGcm>(key);
+  return std::make_unique<IpsecMbChaCha20Poly1305>(key);
 }
 
 }  // namespace sealane::crypto
@@ -92,7 +151,7 @@ namespace sealane::crypto {
 
 bool ipsec_mb_available() { return false; }
 
-std::unique_ptr<Aead> make_ipsec_mb_gcm(const AeadKey&) {
+std::unique_ptr<Aead> make_ipsec_mb_aead(AeadAlgorithm, const AeadKey&) {
   SEALANE_CHECK(ipsec_mb_available());
   return nullptr;
 }

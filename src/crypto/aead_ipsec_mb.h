@@ -1,5 +1,5 @@
 #pragma once
-// Private to this folder: AES-256-GCM by libipsec-mb, and what both engines share.
+// Private to this folder: both algorithms by libipsec-mb, and what both engines share.
 #include <memory>
 
 #include "base/check.h"
@@ -18,6 +18,7 @@ inline void check_aead_sizes(ByteSpan associated_data, std::size_t plaintext_siz
 
 // Whether this build has the library and this CPU what its fast code needs.
 bool ipsec_mb_available();
-std::unique_ptr<Aead> make_ipsec_mb_gcm(const AeadKey& key);  // REQUIRES: ipsec_mb_available()
+// REQUIRES: ipsec_mb_available()
+std::unique_ptr<Aead> make_ipsec_mb_aead(AeadAlgorithm algorithm, const AeadKey& key);
 
 }  // namespace sealane::crypto

@@ -18,12 +18,19 @@ class CommandLine(unittest.TestCase):
         self.assertIn("Subcommands:", result.stderr)
 
     def test_unknown_command_and_flag_are_usage_errors(self):
-        for args in (["nope"], ["version", "--nope"], ["version", "extra"]):
+        for args in (["nope"], ["version", "--nope"], ["version", "extra"], ["repo"], ["repo", "nope"]):
             result = run(*args)
             self.assertEqual(result.returncode, 2, args)
             self.assertEqual(result.stdout, "")
             self.assertTrue(result.stderr.startswith("sealane: "), result.stderr)
             self.assertIn("--help", result.stderr)
+
+    def test_a_slip_of_the_finger_is_named_and_mended(self):
+        self.assertEqual(run("bakcup").stderr,
+                         "sealane: there is no command 'bakcup'; did you mean 'backup'?; see 'sealane --help'\n")
+        self.assertEqual(run("nonsense").stderr, "sealane: there is no command 'nonsense'; see 'sealane --help'\n")
+        self.assertEqual(run("repo").stderr, "sealane: which command? init, copy; see 'sealane repo --help'\n")
+        self.assertIn("did you mean 'init'", run("repo", "inti").stderr)
 
     def test_usage_error_as_json(self):
         result = run("version", "--nope", "--json")
