@@ -14,6 +14,10 @@ namespace sealane::session {
 
 // Flag of a key exchange message: its sender knows this extension. Signed with the rest.
 inline constexpr std::uint8_t kSealaneFlag = 2;
+// Bits 2 to 7 of the flags of such a message: the number of its key, modulo kKeyNumbers. Each new
+// key counts one up, so that a late message does not bring an older key back.
+inline constexpr int kKeyNumbers = 64;
+inline constexpr int kKeyNumberShift = 2;
 
 // Reserved message types, in session packets only. A legacy peer drops them silently; none is sent
 // to one all the same.

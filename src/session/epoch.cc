@@ -18,14 +18,25 @@ bool Epoch::derive(const OwnKey& own, const crypto::X25519Public& peer, const Ps
   return true;
 }
 
-Epoch::KeyNews Epoch::take_key(const crypto::X25519Public& key, const KeyExchangeBody& body,
-                               bool is_answer, const OwnKeys& own, const PskKeys* psk,
-                               SteadyTime now) {
+namespace {
+
+bool is_newer(const Epoch::KeyOrder& a, const Epoch::KeyOrder& b) {
+  if (!a.number || !b.number) return a.packet > b.packet;
+  const int ahead = (*a.number - *b.number + kKeyNumbers) % kKeyNumbers;
+  return ahead > 0 && ahead < kKeyNumbers / 2;
+}
+
+}  // namespace
+
+Epoch::KeyNews Epoch::take_key(const crypto::X25519Public& key, const KeyOrder& order,
+                               const KeyExchangeBody& body, bool is_answer, const OwnKeys& own,
+                               const PskKeys* psk, SteadyTime now) {
   if (newest_ && newest_->public_key == key) {
     (is_answer ? newest_->answer : newest_->request) = body;
     return KeyNews::kSame;
   }
   if (is_before(key) || is_replaced(key)) return KeyNews::kReplaced;
+  if (newest_ && !is_newer(order, newest_->order)) return KeyNews::kReplaced;
   // Before anything is changed: does it leave a secret?
   if (own.newest() != nullptr) {
     if (!derive_cipher_key(own.newest()->private_key, key, psk).has_value()) {
@@ -37,6 +48,7 @@ Epoch::KeyNews Epoch::take_key(const crypto::X25519Public& key, const KeyExchang
   newest_.emplace();
   newest_->public_key = key;
   newest_->received = now;
+  newest_->order = order;
   (is_answer ? newest_->answer : newest_->request) = body;
   wipe_before_at.reset();
   answers = 0;
@@ -101,6 +113,9 @@ Epoch::OpenResult Epoch::open(MutableByteSpan packet, PacketIdMask mask, Opened&
     const auto messages = pair.receiving.open_messages(header.value(), packet);
     if (!messages.has_value()) return OpenResult::kDamaged;
     window_.accept(id.value());
+    if (newest_->public_key == pair.peer && newest_->order.packet > id.value()) {
+      newest_->order.packet = id.value();
+    }
     last_pair_ = index;
     opened.id = id.value();
     opened.messages = packet.subspan(kPacketHeaderSize);

@@ -22,17 +22,26 @@ class Epoch {
   static constexpr std::size_t kReplacedKeys = 16;   // remembered, so that none comes back
   static constexpr std::size_t kRecentPackets = 32;  // of key exchange packets, against doubles
 
+  // Which of two keys is the newer one, when the messages that brought them may have changed
+  // places. A Sealane peer signs a number that grows; of a legacy one there is only the packet's
+  // id, which is not authentic without a PSK, and is put right by the first packet under the key.
+  struct KeyOrder {
+    std::optional<std::uint8_t> number;  // modulo kKeyNumbers
+    PacketId packet{};
+  };
+
   // A key of the peer, with the messages that brought it, as they came.
   struct PeerKey {
     crypto::X25519Public public_key{};
     SteadyTime received{};
+    KeyOrder order;
     std::optional<KeyExchangeBody> request;
     std::optional<KeyExchangeBody> answer;
   };
   enum class KeyNews : std::uint8_t {
     kSame = 1,  // the newest, again
     kNew,
-    kReplaced,  // the one before or an older one: changes nothing
+    kReplaced,  // the one before or an older one, also one never seen: changes nothing
     kLowOrder,  // no secret comes of it: changes nothing
   };
   struct Opened {
@@ -56,8 +65,9 @@ class Epoch {
   }
   const PeerKey* newest() const { return newest_ ? &*newest_ : nullptr; }
   // The verified message `body` brought `key`.
-  KeyNews take_key(const crypto::X25519Public& key, const KeyExchangeBody& body, bool is_answer,
-                   const OwnKeys& own, const PskKeys* psk, SteadyTime now);
+  KeyNews take_key(const crypto::X25519Public& key, const KeyOrder& order,
+                   const KeyExchangeBody& body, bool is_answer, const OwnKeys& own,
+                   const PskKeys* psk, SteadyTime now);
   // Exactly this message was verified before.
   bool knows_body(const KeyExchangeBody& body) const;
   // True once per packet id, as far as it is remembered.

@@ -9,7 +9,11 @@ const OwnKey& OwnKeys::renew(RandomSource& random, SteadyTime now) {
   crypto::X25519Private private_key = crypto::x25519_generate(random);
   KeyExchangeMessage message = prototype_;
   message.exchange_key = crypto::x25519_public(private_key);
-  newest_.emplace(OwnKey{Generation{++generations_},
+  ++generations_;
+  if ((message.flags & kSealaneFlag) != 0) {
+    message.flags |= static_cast<std::uint8_t>((generations_ % kKeyNumbers) << kKeyNumberShift);
+  }
+  newest_.emplace(OwnKey{Generation{generations_},
                          std::move(private_key),
                          message.exchange_key,
                          now,

@@ -68,6 +68,7 @@ struct Session::Impl final : Outbox::Cutter {
   bool own_key_pending() const;
   void request_now();
   void own_key_proven(Epoch& epoch, Generation own);
+  void newest_key_proven();
   void new_rival(Epoch& rival, PathId from);
   void settle_rivals();
   void promote(std::size_t index);

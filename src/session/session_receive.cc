@@ -279,7 +279,10 @@ void Session::Impl::handle_key_exchange(PathId from, PacketId id, ByteSpan paylo
     epoch = fresh.get();
   }
   const bool first_key = epoch->newest() == nullptr;
-  switch (epoch->take_key(claimed.exchange_key, body, claimed.is_answer(), *own, psk(), now)) {
+  Epoch::KeyOrder order{{}, id};
+  if (epoch->sealane) order.number = static_cast<std::uint8_t>(claimed.flags >> kKeyNumberShift);
+  switch (
+      epoch->take_key(claimed.exchange_key, order, body, claimed.is_answer(), *own, psk(), now)) {
     case Epoch::KeyNews::kLowOrder:
       drop(DropReason::kLowOrderKey);
       return report(ProblemKind::kLowOrderKey);
@@ -352,7 +355,11 @@ void Session::Impl::queue_answer(Epoch& epoch, PathId to) {
   if (epoch.sealane) epoch.confirmation_due = true;
   ++epoch.answers;
   epoch.last_answer = now;
-  if (options.answers_mode == AnswersMode::kDisabled) return;
+  if (options.answers_mode == AnswersMode::kDisabled) {
+    // Nobody answers in this mode; but one who asks may have started again and not know our key.
+    if (epoch.proven != own->newest()->generation) request_also_to = to;
+    return;
+  }
   if (answers_due.size() >= kMaxAnswersDue) return drop(DropReason::kAnswerLimit);
   answers_due.push_back({epoch.id(), to});
 }
@@ -410,6 +417,8 @@ void Session::Impl::handle_negotiation(Epoch& epoch, ByteSpan payload) {
   if (!search || must_wait(epoch.id())) return drop(DropReason::kNegotiation);
   if (const auto* control = std::get_if<SizeControl>(&parsed.value())) {
     search->on_control(*control, now);
+    // What is not sent yet would reach a legacy peer too late.
+    if (control->end && !epoch.sealane) pongs_due.clear();
     // The peer cannot take more, whatever we found.
     if (state == SessionState::kEstablished && search->done() && search->size() < payload_size) {
       payload_size = search->size();

@@ -70,7 +70,7 @@ bool Session::Impl::choose_key_exchange() {
   if (request_also_to) {
     const PathId to = *request_also_to;
     request_also_to.reset();
-    if (to != path) {
+    if (to != path || !request_due) {
       seal_key_exchange(to, own->newest()->request);
       return true;
     }

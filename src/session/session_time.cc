@@ -71,7 +71,8 @@ void Session::Impl::set_state(SessionState next) {
 }
 
 void Session::Impl::report(ProblemKind kind, MessageType type) {
-  last_problem = kind;
+  // What cannot be opened often follows from something else, which says more.
+  if (kind != ProblemKind::kUndecryptable || !last_problem) last_problem = kind;
   auto& reported = problem_reported[static_cast<std::size_t>(kind)];
   if ((reported && now < *reported + kProblemSpacing) || events.size() >= kMaxEvents) {
     ++statistics.problems_unreported;
@@ -151,10 +152,14 @@ void Session::Impl::own_key_proven(Epoch& epoch, Generation generation) {
   if (epoch.proven && *epoch.proven >= generation) return;
   epoch.proven = generation;
   if (&epoch == current() && generation == own->newest()->generation) {
-    pending_since.reset();
-    request_due = false;
-    if (own->before() != nullptr) wipe_own_at = now + options.old_key_lifetime;
+    newest_key_proven();
   }
+}
+
+void Session::Impl::newest_key_proven() {
+  pending_since.reset();
+  request_due = false;
+  if (own->before() != nullptr) wipe_own_at = now + options.old_key_lifetime;
 }
 
 // ---- epochs -------------------------------------------------------------------------------------
@@ -226,6 +231,8 @@ void Session::Impl::promote(std::size_t index) {
   if (fresh.proven != own->newest()->generation) {
     pending_since = now;
     request_now();
+  } else {
+    newest_key_proven();
   }
   if (must_bind(fresh) && !fresh.bound()) unbound_since = now;
   if (restarted) {

@@ -26,7 +26,7 @@ SizeSearch::Duration SizeSearch::wait() const {
   return std::min(settings_.first_wait, 3 * *round_trip_ + kMinWait);
 }
 SizeSearch::Duration SizeSearch::spacing() const {
-  return round_trip_ ? 3 * *round_trip_ + kMinWait : settings_.first_wait;
+  return longest_trip_ ? 3 * *longest_trip_ + kMinWait : settings_.first_wait;
 }
 
 void SizeSearch::ask(std::size_t size, SteadyTime now) {
@@ -57,7 +57,7 @@ std::optional<SizeControl> SizeSearch::next_control(SteadyTime now) {
   if (!own_done_ || !must_end() || end_copies_ == kCopies) return std::nullopt;
   if (end_copies_ == 0) {
     // Answers that are still under way must reach the peer before it stops listening for them.
-    if (now < last_heard_ + spacing() && !peer_ended_) return std::nullopt;
+    if (now < last_heard_ + spacing()) return std::nullopt;
   } else if (now < next_end_) {
     return std::nullopt;
   }
@@ -78,6 +78,7 @@ void SizeSearch::on_pong(const SizePong& pong, SteadyTime now) {
   if (asked.iteration == pong.iteration && asked.iteration != 0) {
     const Duration trip = now - asked.at;
     round_trip_ = round_trip_ ? std::min(*round_trip_, trip) : trip;
+    longest_trip_ = longest_trip_ ? std::max(*longest_trip_, trip) : trip;
   }
   if (own_done_ || pong.size > settings_.limit || pong.size <= low_) return;
   low_ = pong.size;
@@ -153,7 +154,7 @@ std::optional<SteadyTime> SizeSearch::deadline() const {
     if (end_copies_ > 0) {
       earlier(next_end_);
     } else {
-      earlier(peer_ended_ ? last_heard_ : last_heard_ + spacing());
+      earlier(last_heard_ + spacing());
     }
   }
   if (!peer_done_) {

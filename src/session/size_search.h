@@ -73,9 +73,10 @@ class SizeSearch {
   Settings settings_;
   bool search_;
   SteadyTime started_;
-  std::size_t low_ = 0;   // the largest size that has come back
-  std::size_t high_ = 0;  // does not fit, or is above the limit
-  std::optional<Duration> round_trip_;
+  std::size_t low_ = 0;                   // the largest size that has come back
+  std::size_t high_ = 0;                  // does not fit, or is above the limit
+  std::optional<Duration> round_trip_;    // the shortest
+  std::optional<Duration> longest_trip_;  // what an answer of ours may take, twice
 
   // The question under way: copies of one size, and at the start of the smallest one too.
   std::size_t asked_size_ = 0;

@@ -95,6 +95,9 @@ class Node final : public Endpoint {
       }
     }
   }
+  bool say(MessageType type, std::string_view text, SteadyTime now) {
+    return session.send(type, as_bytes(text), now).has_value();
+  }
   bool established() const { return session.state() == SessionState::kEstablished; }
   bool reported(ProblemKind kind) const {
     return std::any_of(problems.begin(), problems.end(),
@@ -270,7 +273,10 @@ struct TwoNodes {
     return link.run_for(within, [this] { return a.established() && b.established(); });
   }
   bool send(Node& from, std::string_view text, MessageType type = MessageType::kReadWrite) {
-    return from.session.send(type, as_bytes(text), link.now()).has_value();
+    return from.say(type, text, link.now());
+  }
+  bool say_from_b(ByteSpan payload) {
+    return b.session.send(MessageType::kReadWrite, payload, link.now()).has_value();
   }
   Link link;
   std::shared_ptr<const identity::SigningKey> identity_a;

@@ -2,11 +2,6 @@
 
 namespace sealane::testing {
 
-void SeededRandom::fill(MutableByteSpan out) {
-  const std::lock_guard lock(mutex_);
-  for (std::byte& b : out) b = static_cast<std::byte>(engine_() & 0xff);
-}
-
 WallTime ManualClock::wall_now() const {
   const std::lock_guard lock(mutex_);
   return wall_;

@@ -12,7 +12,10 @@ namespace sealane::testing {
 class SeededRandom final : public RandomSource {
  public:
   explicit SeededRandom(std::uint64_t seed) : engine_(seed) {}
-  void fill(MutableByteSpan out) override;
+  void fill(MutableByteSpan out) override {
+    const std::lock_guard lock(mutex_);
+    for (std::byte& b : out) b = static_cast<std::byte>(engine_() & 0xff);
+  }
 
  private:
   std::mutex mutex_;
