@@ -191,18 +191,19 @@ bool Lane::Impl::push_now() {
 }
 
 Result<std::optional<LaneTicket>, Error> Lane::Impl::send(MessageType type, ByteSpan payload,
-                                                          bool may_wait, SteadyTime deadline) {
+                                                          Leave leave, bool may_wait,
+                                                          SteadyTime deadline) {
   Lock lock(batch_mutex);
   for (;;) {
     if (!open) return closed_error(closed_why);
     if (batch.append(type, payload)) {
       const LaneTicket ticket{batch_ticket};
-      const bool plan = !flush_planned && send_delay.count() > 0;
+      const bool plan = leave == Leave::kLater && !flush_planned && send_delay.count() > 0;
       if (plan) flush_planned = true;
       lock.unlock();
       if (plan) {
         post(&Impl::flush_due);
-      } else if (send_delay.count() == 0) {
+      } else if (leave == Leave::kLater && send_delay.count() == 0) {
         push_now();
       }
       return std::optional(ticket);
@@ -526,9 +527,8 @@ void Lane::Impl::dispatch(const session::Received& message) {
     cached_handler = found == handlers.end() ? nullptr : found->second;
   }
   if (cached_handler) {
-    // A handler may replace itself.
-    const std::shared_ptr<const Handler> handler = cached_handler;
-    (*handler)(message.payload);
+    // Only this function lets go of it, so a handler may replace itself.
+    (*cached_handler)(message.payload);
     return;
   }
   if (message.type != MessageType::kReadWrite || message.payload.empty()) return;
@@ -592,13 +592,14 @@ Result<void, Error> Lane::wait_established(SteadyTime deadline) {
 
 Result<LaneTicket, Error> Lane::send(Channel channel, ByteSpan message, SteadyTime deadline) {
   if (channel > kMaxChannel) return Error{ErrorKind::kUsage, "there is no such channel"};
-  SEALANE_TRY(const auto ticket, impl_->send(type_of(channel), message, true, deadline));
+  SEALANE_TRY(const auto ticket,
+              impl_->send(type_of(channel), message, Impl::Leave::kLater, true, deadline));
   return *ticket;
 }
 
 Result<std::optional<LaneTicket>, Error> Lane::try_send(Channel channel, ByteSpan message) {
   if (channel > kMaxChannel) return Error{ErrorKind::kUsage, "there is no such channel"};
-  return impl_->send(type_of(channel), message, false, kNoDeadline);
+  return impl_->send(type_of(channel), message, Impl::Leave::kLater, false, kNoDeadline);
 }
 
 bool Lane::is_sent(LaneTicket ticket) const {
@@ -642,19 +643,28 @@ void Lane::set_pipe_handler(Handler handler) {
   lane.published_version.store(++lane.handlers_version, std::memory_order_release);
 }
 
-Result<LaneTicket, Error> Lane::write_later(ByteSpan bytes, SteadyTime deadline) {
+Result<LaneTicket, Error> Lane::Impl::write(ByteSpan bytes, Leave leave, SteadyTime deadline) {
+  std::size_t limit = bytes.size();
+  if (limit > session::Options::kMinPayloadSize) {
+    const Core hold(*this);
+    limit = core.payload_size();
+  }
   LaneTicket last{0};
   do {
-    const ByteSpan piece = bytes.first(std::min(bytes.size(), payload_size()));
-    SEALANE_TRY(const auto ticket, impl_->send(MessageType::kReadWrite, piece, true, deadline));
+    const ByteSpan piece = bytes.first(std::min(bytes.size(), limit));
+    SEALANE_TRY(const auto ticket, send(MessageType::kReadWrite, piece, leave, true, deadline));
     last = *ticket;
     bytes = bytes.subspan(piece.size());
   } while (!bytes.empty());
   return last;
 }
 
+Result<LaneTicket, Error> Lane::write_later(ByteSpan bytes, SteadyTime deadline) {
+  return impl_->write(bytes, Impl::Leave::kLater, deadline);
+}
+
 Result<void, Error> Lane::write(ByteSpan bytes, SteadyTime deadline) {
-  SEALANE_TRY(const LaneTicket ticket, write_later(bytes, deadline));
+  SEALANE_TRY(const LaneTicket ticket, impl_->write(bytes, Impl::Leave::kNow, deadline));
   impl_->push_now();
   if (impl_->waiting_forbidden()) return success();
   return wait_sent(ticket, deadline);

@@ -47,8 +47,11 @@ struct Lane::Impl : std::enable_shared_from_this<Lane::Impl> {
   session::Reframer::PeekLength peeker();
 
   // ---- producers ----
+  // kLater: it leaves with the next flush, which is planned here. kNow: the caller pushes.
+  enum class Leave : std::uint8_t { kLater = 1, kNow };
   Result<std::optional<LaneTicket>, Error> send(session::MessageType type, ByteSpan payload,
-                                                bool may_wait, SteadyTime deadline);
+                                                Leave leave, bool may_wait, SteadyTime deadline);
+  Result<LaneTicket, Error> write(ByteSpan bytes, Leave leave, SteadyTime deadline);
   Result<LaneTicket, Error> send_large(session::MessageType type, ByteSpan payload, bool may_wait,
                                        SteadyTime deadline);
   // Gives what is being filled to the session and the transport, in this thread. False: somebody

@@ -279,7 +279,7 @@ class UdpServer : public std::enable_shared_from_this<UdpServer> {
     if (!message || message->type != session::MessageType::kKeyExchange) return nullptr;
     auto made = make_lane(host_, options_, true);
     SEALANE_CHECK(made.has_value());  // the options were checked
-    const std::shared_ptr<Lane::Impl> lane = std::move(made.value());
+    std::shared_ptr<Lane::Impl> lane = std::move(made.value());
     peers_[from] = lane;
     const std::shared_ptr<UdpServer> self = shared_from_this();  // lives as long as its lanes
     AcceptQueue::add(queue_, lane, [self, from] { self->forget(from); });

@@ -1,7 +1,5 @@
 #include "session/messages.h"
 
-#include <cstring>
-
 #include "base/byte_reader.h"
 #include "base/check.h"
 #include "crypto/hash.h"
@@ -11,9 +9,6 @@ namespace {
 
 constexpr auto kLittle = Endian::kLittle;
 
-constexpr std::uint32_t kFirstChannelType = 1;
-constexpr std::uint32_t kLastChannelType = 0xffffffec;
-
 constexpr std::size_t kSignatureSize = 64;
 constexpr std::size_t kKindControl = 0;
 constexpr std::size_t kKindPing = 1;
@@ -22,33 +17,6 @@ constexpr std::size_t kChecksumAt = 1;
 constexpr std::size_t kIterationAt = 65;
 
 }  // namespace
-
-MessageType channel_type(ChannelId channel) {
-  SEALANE_CHECK(channel <= kMaxChannelId);
-  return MessageType{static_cast<std::uint32_t>(channel) + kFirstChannelType};
-}
-
-std::optional<ChannelId> channel_of(MessageType type) {
-  const auto value = static_cast<std::uint32_t>(type);
-  if (value < kFirstChannelType || value > kLastChannelType) return std::nullopt;
-  return ChannelId{value - kFirstChannelType};
-}
-
-bool is_internal(MessageType type) {
-  return type == MessageType::kKeyExchange || type == MessageType::kNegotiation;
-}
-
-std::size_t write_message(MutableByteSpan room, MessageType type, std::uint8_t flags,
-                          ByteSpan payload) {
-  SEALANE_CHECK(room.size() >= kMessageHeaderSize &&
-                payload.size() <= room.size() - kMessageHeaderSize && payload.size() <= 0xffffffff);
-  const std::size_t size = payload.size();
-  if (size != 0) std::memmove(room.data() + kMessageHeaderSize, payload.data(), size);
-  store_integer(room, static_cast<std::uint32_t>(type), kLittle);
-  store_integer(room.subspan(4), static_cast<std::uint32_t>(size), kLittle);
-  room[8] = std::byte{flags};
-  return kMessageHeaderSize + size;
-}
 
 std::optional<Message> MessageReader::next() {
   if (rest_.empty()) return std::nullopt;

@@ -3,10 +3,13 @@
 // little-endian, and nothing allocates.
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <string_view>
 #include <variant>
 
+#include "base/byte_reader.h"
+#include "base/check.h"
 #include "sealane/base/bytes.h"
 #include "sealane/base/result.h"
 #include "sealane/crypto/curve.h"
@@ -27,10 +30,20 @@ enum class MessageType : std::uint32_t {
   kKeyExchange = 0xfffffffe,
 };
 // REQUIRES: channel <= kMaxChannelId.
-MessageType channel_type(ChannelId channel);
-std::optional<ChannelId> channel_of(MessageType type);
+inline MessageType channel_type(ChannelId channel) {
+  SEALANE_CHECK(channel <= kMaxChannelId);
+  return MessageType{static_cast<std::uint32_t>(channel) + 1};
+}
+inline std::optional<ChannelId> channel_of(MessageType type) {
+  // 0 becomes the largest number, so one comparison refuses it too.
+  const std::uint32_t number = static_cast<std::uint32_t>(type) - 1;
+  if (number > static_cast<std::uint32_t>(kMaxChannelId)) return std::nullopt;
+  return ChannelId{number};
+}
 // Not the user's: never merged with others, and sent in every state.
-bool is_internal(MessageType type);
+inline bool is_internal(MessageType type) {
+  return type == MessageType::kKeyExchange || type == MessageType::kNegotiation;
+}
 
 // Of the flags byte of a message; the other bits are sent as 0 and ignored.
 inline constexpr std::uint8_t kConfidential =
@@ -46,8 +59,18 @@ inline constexpr std::size_t kMessageHeaderSize = 9;
 
 // Writes header and payload to the start of `room` and returns their size. `payload` may lie in
 // `room` already, behind the space of the header. REQUIRES: there is room, the size fits 32 bits.
-std::size_t write_message(MutableByteSpan room, MessageType type, std::uint8_t flags,
-                          ByteSpan payload);
+inline std::size_t write_message(MutableByteSpan room, MessageType type, std::uint8_t flags,
+                                 ByteSpan payload) {
+  SEALANE_CHECK(room.size() >= kMessageHeaderSize &&
+                payload.size() <= room.size() - kMessageHeaderSize && payload.size() <= 0xffffffff);
+  const std::size_t size = payload.size();
+  if (size != 0) std::memmove(room.data() + kMessageHeaderSize, payload.data(), size);
+  // Small messages are made by the ten million a second: this compiles to two stores.
+  const auto header = static_cast<std::uint64_t>(type) | static_cast<std::uint64_t>(size) << 32;
+  store_integer(room, header, Endian::kLittle);
+  room[8] = std::byte{flags};
+  return kMessageHeaderSize + size;
+}
 
 struct Message {
   MessageType type = MessageType::kUndefined;

@@ -277,7 +277,7 @@ TEST_P(LosslessOver, ASlowReaderSlowsTheWriterAndLosesNothing) {
   LaneOptions reader = ends.options(false);
   reader.receive_queue_limit = 70 * 1024;
   ASSERT_NO_FATAL_FAILURE(joined.join(GetParam(), small, reader));
-  constexpr std::size_t kTotal = 6 << 20;
+  constexpr std::size_t kTotal = 24 << 20;  // more than all buffers between the two
   const Bytes data = pattern(kTotal);
   // Without a reader the writer comes to a halt, in bounded memory.
   const auto halted = joined.a->write(data, in(milliseconds(300)));
@@ -339,6 +339,33 @@ TEST(Lane, WithPskOverUdpAndWithAnother) {
   ASSERT_TRUE(other.has_value());
   const auto up = other.value()->wait_established(soon());
   ASSERT_FALSE(up.has_value());
+}
+
+TEST(Lane, ARestartedServerIsFoundByTheClientsNextRequest) {
+  const Ends ends;
+  LaneOptions of_a = ends.options(true);
+  of_a.key_update_interval = milliseconds(500);
+  LaneHost host_a(system_clock(), system_random());
+  LaneHost host_b(system_clock(), system_random());
+  auto listener = std::move(host_b.listen({"udp:127.0.0.1:0"}, ends.options(false)).value());
+  const Address at = listener->local();
+  auto a = std::move(host_a.dial(at, of_a, soon()).value());
+  auto b = std::move(listener->accept(soon()).value());
+  ASSERT_TRUE(a->write(pattern(10), soon()).has_value());
+  EXPECT_EQ(read_exactly(*b, 10), pattern(10));
+  b.reset();
+  listener.reset();
+  auto again = host_b.listen(at, ends.options(false));
+  ASSERT_TRUE(again.has_value()) << again.error().message;
+  auto reborn = again.value()->accept(soon());
+  ASSERT_TRUE(reborn.has_value()) << reborn.error().message;
+  // What was on its way at that moment may be lost; what is sent from now on is not.
+  while (a->statistics().peer_restarts == 0) ::usleep(1000);
+  EXPECT_EQ(a->state(), LaneState::kEstablished);
+  ASSERT_TRUE(a->write(pattern(30), soon()).has_value());
+  EXPECT_EQ(read_exactly(*reborn.value(), 30), pattern(30));
+  ASSERT_TRUE(reborn.value()->write(pattern(20), soon()).has_value());
+  EXPECT_EQ(read_exactly(*a, 20), pattern(20));
 }
 
 TEST(Lane, AWrongIdentitySaysSo) {
