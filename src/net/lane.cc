@@ -103,6 +103,7 @@ class Lane::Impl::Core {
 Lane::Impl::Impl(LaneHost::Impl& owner, session::Identities who, const session::Options& how)
     : host(owner),
       send_delay(how.send_delay),
+      close_timeout(how.close_timeout),
       receive_limit(how.receive_queue_limit),
       max_message(how.max_message_size),
       fragments(how.fragment),
@@ -368,6 +369,18 @@ void Lane::Impl::rearm_timer() {
   });
 }
 
+void Lane::Impl::close_when_collected() {
+  {
+    const Lock lock(batch_mutex);
+    if (!close_wanted) return;
+    const bool waits = !batch.empty() && state == LaneState::kEstablished;
+    if (waits && IoLoop::now() < *close_by) return;
+  }
+  close_wanted = false;
+  core.close(IoLoop::now());
+  drive();
+}
+
 void Lane::Impl::finish(std::string reason) {
   transport_lost = transport_lost ? transport_lost : reason;
   if (read_watch) read_watch.reset();
@@ -396,7 +409,7 @@ void Lane::Impl::on_timer() {
 }
 
 void Lane::Impl::flush_due() {
-  if (!flush_timer) return;
+  if (!flush_timer || close_by) return;
   flush_timer->at(IoLoop::now() + send_delay, [self = weak_from_this()] {
     const auto lane = self.lock();
     if (!lane) return;
@@ -456,6 +469,7 @@ void Lane::Impl::after_input() {
   if (!transport) return;
   take_events();
   drive();
+  close_when_collected();
   take_events();
   if (core.state() == session::SessionState::kClosed) {
     std::string why;
@@ -703,14 +717,15 @@ void Lane::close() {
   impl_->host.loop.post([self = impl_] {
     {
       const Impl::Core hold(*self);
-      self->collect();
+      if (!self->transport || self->close_by) return;
+      self->close_wanted = true;
+      self->close_by = IoLoop::now() + self->close_timeout;
+      self->flush_timer->at(*self->close_by, [weak = self->weak_from_this()] {
+        if (const auto lane = weak.lock()) lane->after_input();
+      });
       const Impl::Lock lock(self->batch_mutex);
       self->open = false;
       self->changed.notify_all();
-    }
-    {
-      const Impl::Core hold(*self);
-      self->core.close(IoLoop::now());
     }
     self->after_input();
   });

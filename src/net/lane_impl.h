@@ -70,6 +70,7 @@ struct Lane::Impl : std::enable_shared_from_this<Lane::Impl> {
   void rearm_timer();
   void take_events();
   void dispatch(const session::Received& message);
+  void close_when_collected();
   void finish(std::string reason);
 
   // ---- on the loop's thread ----
@@ -82,6 +83,7 @@ struct Lane::Impl : std::enable_shared_from_this<Lane::Impl> {
 
   LaneHost::Impl& host;
   const LaneOptions::Duration send_delay;
+  const LaneOptions::Duration close_timeout;
   const std::size_t receive_limit;
   const std::size_t max_message;
   const bool fragments;
@@ -117,6 +119,8 @@ struct Lane::Impl : std::enable_shared_from_this<Lane::Impl> {
   };
   session::RingQueue<Pending> pending;
   std::optional<std::string> transport_lost;
+  bool close_wanted = false;           // once all that was sent is in the session's queue,
+  std::optional<SteadyTime> close_by;  // or at this time
   std::optional<SteadyTime> armed;
 
   // ---- the loop's thread ----

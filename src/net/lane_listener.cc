@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/token_bucket.h"
 #include "net/lane_impl.h"
 #include "net/stream_transport.h"
 #include "session/key_schedule.h"
@@ -231,6 +232,7 @@ class UdpServer : public std::enable_shared_from_this<UdpServer> {
 
  private:
   static constexpr int kRounds = 16;
+  static constexpr std::uint64_t kVerifyRate = 500;
 
   void wait() {
     watch_->when_readable([weak = weak_from_this()] {
@@ -266,7 +268,8 @@ class UdpServer : public std::enable_shared_from_this<UdpServer> {
     if (touched_.empty() || touched_.back() != lane) touched_.push_back(std::move(lane));
   }
 
-  // Only who can make a key exchange packet gets a session: nothing else costs us memory.
+  // Only a key exchange message that is signed by whom we talk to costs us memory, and no more
+  // than kVerifyRate of them a second cost us a signature check.
   std::shared_ptr<Lane::Impl> first_contact(ByteSpan packet, const SocketAddress& from) {
     if (!accepting_ || queue_->full()) return nullptr;
     const session::PacketIdMask mask = psk_ ? psk_->packet_id_mask() : session::PacketIdMask{};
@@ -277,6 +280,11 @@ class UdpServer : public std::enable_shared_from_this<UdpServer> {
     if (!messages.has_value()) return nullptr;
     const auto message = session::MessageReader(messages.value()).next();
     if (!message || message->type != session::MessageType::kKeyExchange) return nullptr;
+    const auto request = session::parse_key_exchange(message->payload);
+    if (!request.has_value() || !verify_budget_.try_take(1, IoLoop::now())) return nullptr;
+    const crypto::Ed25519Public& signer =
+        options_.peer ? *options_.peer : request.value().claimed.identity;
+    if (!session::verify(request.value(), signer).has_value()) return nullptr;
     auto made = make_lane(host_, options_, true);
     SEALANE_CHECK(made.has_value());  // the options were checked
     std::shared_ptr<Lane::Impl> lane = std::move(made.value());
@@ -316,6 +324,7 @@ class UdpServer : public std::enable_shared_from_this<UdpServer> {
   LaneOptions options_;
   std::optional<session::PskKeys> psk_;
   std::optional<session::PacketKey> first_contact_;
+  TokenBucket verify_budget_{kVerifyRate, kVerifyRate, IoLoop::now()};
   bool accepting_ = true;
   std::shared_ptr<AcceptQueue> queue_ = std::make_shared<AcceptQueue>();
   std::unordered_map<SocketAddress, std::weak_ptr<Lane::Impl>, SocketAddressHash> peers_;

@@ -266,6 +266,10 @@ void tune_udp(int descriptor) {
   set_option(descriptor, SOL_SOCKET, SO_SNDBUF, kSocketBuffer);
 }
 
+void set_receive_coalescing(int udp_descriptor, bool on) {
+  set_option(udp_descriptor, IPPROTO_UDP, UDP_GRO, on ? 1 : 0);
+}
+
 void tune_stream(int descriptor, SocketKind kind) {
   if (kind == SocketKind::kTcp) {
     set_option(descriptor, IPPROTO_TCP, TCP_NODELAY, 1);

@@ -50,6 +50,7 @@ SocketAddress local_address(int descriptor);
 
 // Don't-fragment for both families (probing sizes is allowed), receive coalescing, larger buffers.
 void tune_udp(int descriptor);
-void tune_stream(int descriptor, SocketKind kind);  // TCP_NODELAY
+void set_receive_coalescing(int udp_descriptor, bool on);  // on by tune_udp()
+void tune_stream(int descriptor, SocketKind kind);         // TCP_NODELAY
 
 }  // namespace sealane::net

@@ -1,0 +1,16 @@
+#pragma once
+// The network of this machine behind the seam of sealane/base/network.h.
+#include <memory>
+
+#include "net/io_loop.h"
+#include "sealane/base/network.h"
+
+namespace sealane::net {
+
+// Addresses as in sockets.h: tcp, unix and seqpacket for connections, udp for datagrams. A read of
+// a seqpacket connection gives one packet, a write is one. All calls, those of what it makes and
+// their destruction too, belong to the loop's thread, where the callbacks run. `loop` must outlive
+// it and everything made by it.
+std::unique_ptr<Network> make_network(IoLoop& loop);
+
+}  // namespace sealane::net
