@@ -52,9 +52,7 @@ Reassembler::Added Reassembler::add(MessageType type, const Fragment& fragment, 
   const FragmentHeader& header = fragment.header;
   SEALANE_CHECK(!fragment.piece.empty() && header.start < header.total &&
                 fragment.piece.size() <= header.total - header.start);
-  if (header.total > limits_.max_message_size || header.total > limits_.max_bytes) {
-    return {FragmentOutcome::kTooLarge, {}};
-  }
+  if (header.total > limits_.max_message_size) return {FragmentOutcome::kTooLarge, {}};
   const std::size_t remembered = std::min(complete_count_, kRememberedChains);
   const auto known = std::span(complete_).first(remembered);
   if (std::ranges::find(known, std::pair(type, header.chain)) != known.end()) {

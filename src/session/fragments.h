@@ -1,6 +1,7 @@
 #pragma once
 // Large messages in pieces: reassembly, and the plan for sending them. Format:
 // docs/protocol/session.md, "Fragments".
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdint>
@@ -16,8 +17,9 @@ namespace sealane::session {
 
 struct ReassemblyLimits {
   std::size_t max_message_size = 65536;
-  std::size_t max_chains = 8;       // under way at once; one more displaces the oldest
-  std::size_t max_bytes = 1 << 20;  // of all chains; more displaces the oldest ones too
+  std::size_t max_chains = 8;  // under way at once; one more displaces the oldest
+  // Of all chains; more displaces the oldest ones too. One message is always allowed.
+  std::size_t max_bytes = 1 << 20;
   std::chrono::nanoseconds max_age = std::chrono::seconds(30);  // since the first piece
 };
 
@@ -37,7 +39,9 @@ class Reassembler {
   static constexpr std::size_t kMaxRuns = 2048;         // bounds the work for one piece
   static constexpr std::size_t kRememberedChains = 64;  // complete ones, to know late duplicates
 
-  explicit Reassembler(const ReassemblyLimits& limits) : limits_(limits) {}
+  explicit Reassembler(const ReassemblyLimits& limits) : limits_(limits) {
+    limits_.max_bytes = std::max(limits_.max_bytes, limits_.max_message_size);
+  }
 
   struct Added {
     FragmentOutcome outcome;

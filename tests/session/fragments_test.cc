@@ -133,6 +133,16 @@ TEST(Reassembler, Limits) {
   EXPECT_EQ(reassembler.lost_messages(), 9u);
 }
 
+TEST(Reassembler, OneMessageOfTheLargestSizeIsAlwaysAllowed) {
+  const Bytes message = counting(3 << 20);
+  Reassembler reassembler({.max_message_size = message.size()});
+  EXPECT_EQ(reassembler.add(kType, piece_of(message, 1, 0, 1000), kStart).outcome,
+            FragmentOutcome::kStored);
+  EXPECT_EQ(
+      reassembler.add(kType, piece_of(message, 1, 1000, message.size() - 1000), kStart).message,
+      message);
+}
+
 TEST(Reassembler, TooManyPieces) {
   const Bytes message = counting(2 * Reassembler::kMaxRuns + 10);
   Reassembler reassembler({});
