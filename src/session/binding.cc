@@ -50,8 +50,9 @@ Result<UnverifiedBinding, BindingError> parse_binding(ByteSpan payload) {
   ByteReader reader(payload);
   const auto version = reader.u8();
   const auto role = reader.u8();
-  if (version != kVersion || (role != static_cast<std::uint8_t>(BindingRole::kProposal) &&
-                              role != static_cast<std::uint8_t>(BindingRole::kReply))) {
+  if (*version != kVersion) return BindingError::kMalformed;
+  if (*role != static_cast<std::uint8_t>(BindingRole::kProposal) &&
+      *role != static_cast<std::uint8_t>(BindingRole::kReply)) {
     return BindingError::kMalformed;
   }
   UnverifiedBinding binding;

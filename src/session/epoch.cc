@@ -20,7 +20,7 @@ bool Epoch::derive(const OwnKey& own, const crypto::X25519Public& peer, const Ps
 
 namespace {
 
-bool is_newer(const Epoch::KeyOrder& a, const Epoch::KeyOrder& b) {
+bool is_newer(const KeyOrder& a, const KeyOrder& b) {
   if (!a.number || !b.number) return a.packet > b.packet;
   const int ahead = (*a.number - *b.number + kKeyNumbers) % kKeyNumbers;
   return ahead > 0 && ahead < kKeyNumbers / 2;
@@ -44,7 +44,7 @@ Epoch::KeyNews Epoch::take_key(const crypto::X25519Public& key, const KeyOrder& 
     }
   }
   if (before_) replaced_[replaced_count_++ % kReplacedKeys] = before_->public_key;
-  before_ = std::move(newest_);
+  before_ = newest_;
   newest_.emplace();
   newest_->public_key = key;
   newest_->received = now;

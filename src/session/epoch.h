@@ -16,28 +16,29 @@
 
 namespace sealane::session {
 
+// Which of two keys is the newer one, when the messages that brought them may have changed
+// places. A Sealane peer signs a number that grows; of a legacy one there is only the packet's
+// id, which is not authentic without a PSK, and is put right by the first packet under the key.
+struct KeyOrder {
+  std::optional<std::uint8_t> number;  // modulo kKeyNumbers
+  PacketId packet{};
+};
+
+// A key of the peer, with the messages that brought it, as they came.
+struct PeerKey {
+  crypto::X25519Public public_key{};
+  SteadyTime received{};
+  KeyOrder order;
+  std::optional<KeyExchangeBody> request;
+  std::optional<KeyExchangeBody> answer;
+};
+
 class Epoch {
  public:
   static constexpr std::size_t kMaxPairs = 4;        // two own keys by two of the peer
   static constexpr std::size_t kReplacedKeys = 16;   // remembered, so that none comes back
   static constexpr std::size_t kRecentPackets = 32;  // of key exchange packets, against doubles
 
-  // Which of two keys is the newer one, when the messages that brought them may have changed
-  // places. A Sealane peer signs a number that grows; of a legacy one there is only the packet's
-  // id, which is not authentic without a PSK, and is put right by the first packet under the key.
-  struct KeyOrder {
-    std::optional<std::uint8_t> number;  // modulo kKeyNumbers
-    PacketId packet{};
-  };
-
-  // A key of the peer, with the messages that brought it, as they came.
-  struct PeerKey {
-    crypto::X25519Public public_key{};
-    SteadyTime received{};
-    KeyOrder order;
-    std::optional<KeyExchangeBody> request;
-    std::optional<KeyExchangeBody> answer;
-  };
   enum class KeyNews : std::uint8_t {
     kSame = 1,  // the newest, again
     kNew,

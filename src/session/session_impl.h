@@ -76,8 +76,8 @@ struct Session::Impl final : Outbox::Cutter {
   void begin_close();
   void resumed(SteadyTime at);
   void finish(CloseReason reason);
-  void add_event(SessionEvent event) {
-    events.push_back(std::move(event));
+  void add_event(const SessionEvent& event) {
+    events.push_back(event);
     unseen_events = true;
   }
   void report(ProblemKind kind, MessageType type = MessageType::kUndefined);

@@ -279,7 +279,7 @@ void Session::Impl::handle_key_exchange(PathId from, PacketId id, ByteSpan paylo
     epoch = fresh.get();
   }
   const bool first_key = epoch->newest() == nullptr;
-  Epoch::KeyOrder order{{}, id};
+  KeyOrder order{{}, id};
   if (epoch->sealane) order.number = static_cast<std::uint8_t>(claimed.flags >> kKeyNumberShift);
   switch (
       epoch->take_key(claimed.exchange_key, order, body, claimed.is_answer(), *own, psk(), now)) {

@@ -113,7 +113,7 @@ Binding Session::Impl::make_binding(const Epoch& epoch, BindingRole role) const 
     return {role, epoch.proposal->receiver_body, epoch.proposal->sender_body};
   }
   const OwnKey* mine = own->find(*sending_generation(epoch));
-  const Epoch::PeerKey& theirs = *epoch.newest();
+  const PeerKey& theirs = *epoch.newest();
   return {role, mine->request, theirs.request ? *theirs.request : *theirs.answer};
 }
 
