@@ -391,7 +391,7 @@ void Lane::Impl::finish(std::string reason) {
   const Lock lock(batch_mutex);
   open = false;
   state = LaneState::kClosed;
-  closed_why = std::move(reason);
+  if (!reason.empty()) closed_why = std::move(reason);  // else what the session said before
   changed.notify_all();
 }
 
