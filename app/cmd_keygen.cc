@@ -1,11 +1,9 @@
-#include <unistd.h>
-
-#include <array>
 #include <cerrno>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "app/commands.h"
+#include "app/keys.h"
 #include "app/paths.h"
 #include "app/prompt.h"
 #include "sealane/identity/keys.h"
@@ -25,13 +23,6 @@ Error usage(std::string message) {
   return {.kind = ErrorKind::kUsage, .message = std::move(message)};
 }
 
-std::string host_name() {
-  std::array<char, 256> name{};
-  if (::gethostname(name.data(), name.size() - 1) != 0) return {};
-  const std::string text = name.data();
-  return identity::is_valid_comment(text) ? text : std::string();
-}
-
 bool exists(FileSystem& files, const std::string& path) {
   const auto status = files.status(path);
   return status.has_value() || status.error().code != ENOENT;
@@ -41,32 +32,6 @@ Error exists_already(const std::string& path) {
   return usage(printable(path) +
                " exists already and is not overwritten; choose another place with -o, or move it "
                "away first");
-}
-
-// With all missing parents, for the owner only.
-Result<void, Error> make_directories(FileSystem& files, const std::string& path) {
-  if (exists(files, path)) return success();
-  if (const std::string parent = parent_path(path); parent != path) {
-    SEALANE_TRY(make_directories(files, parent));
-  }
-  const auto made = files.create_directory(path);
-  // Somebody else may have been quicker.
-  if (!made.has_value() && made.error().code != EEXIST) return to_error(made.error());
-  return success();
-}
-
-// Both files or none.
-Result<void, Error> write_pair(FileSystem& files, const std::string& path,
-                               const SecretBytes& private_text, const std::string& public_line) {
-  const std::string public_path = path + ".pub";
-  for (const std::string& name : {path, public_path}) {
-    if (exists(files, name)) return exists_already(name);
-  }
-  SEALANE_TRY(identity::write_private_file(files, path, private_text));
-  const auto written = write_new_file(files, public_path, as_bytes(public_line + "\n"), 0644);
-  if (written.has_value()) return success();
-  static_cast<void>(files.remove(path));
-  return to_error(written.error());
 }
 
 Result<int, Error> make_identity(Context& context, const KeygenFlags& flags) {
@@ -82,12 +47,7 @@ Result<int, Error> make_identity(Context& context, const KeygenFlags& flags) {
       context.random, flags.comment.empty() ? host_name() : flags.comment);
   const std::string line =
       identity::format_public_key_line({.key = key.public_key(), .comment = key.comment()});
-  const SecretBytes text =
-      identity::format_private_key(key, context.random, passphrase.empty() ? nullptr : &passphrase);
-  if (flags.output.empty()) {
-    SEALANE_TRY(make_directories(context.files, home_directory()));
-  }
-  SEALANE_TRY(write_pair(context.files, path, text, line));
+  SEALANE_TRY(write_identity(context, path, key, passphrase.empty() ? nullptr : &passphrase));
 
   const std::string mark = identity::fingerprint(key.public_key());
   context.console.print("identity     " + printable(path) + "\npublic key   " +

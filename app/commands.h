@@ -17,6 +17,8 @@ Command restore_command();
 Command verify_command();
 Command drill_command();
 Command forget_command();
+Command pipe_listen_command();
+Command pipe_dial_command();
 Command version_command();
 
 Command generate_man_command();  // hidden, as the next

@@ -1,5 +1,8 @@
 #include "app/keys.h"
 
+#include <unistd.h>
+
+#include <array>
 #include <cerrno>
 
 #include "app/paths.h"
@@ -50,6 +53,19 @@ bool exists(Context& context, const std::string& path) {
   return status.has_value() || status.error().code != ENOENT;
 }
 
+// With all missing parents, for the owner only.
+Result<void, Error> make_directories(FileSystem& files, const std::string& path) {
+  const auto status = files.status(path);
+  if (status.has_value() || status.error().code != ENOENT) return success();
+  if (const std::string parent = parent_path(path); parent != path) {
+    SEALANE_TRY(make_directories(files, parent));
+  }
+  const auto made = files.create_directory(path);
+  // Somebody else may have been quicker.
+  if (!made.has_value() && made.error().code != EEXIST) return to_error(made.error());
+  return success();
+}
+
 // `text`: a public key line, or the path of a .pub file.
 Result<identity::PublicKeyLine, Error> load_public_key(Context& context, const std::string& text) {
   std::string line = text;
@@ -89,6 +105,47 @@ Result<identity::SigningKey, Error> load_signing_key(Context& context, const std
   }
   if (!key.has_value()) return key_error(path, {key.error(), 0}, text.expose_text());
   return std::move(key).value();
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  if (::gethostname(name.data(), name.size() - 1) != 0) return {};
+  const std::string text = name.data();
+  return identity::is_valid_comment(text) ? text : std::string();
+}
+
+Result<void, Error> write_identity(Context& context, const std::string& path,
+                                   const identity::SigningKey& key, const SecretBytes* passphrase) {
+  FileSystem& files = context.files;
+  const std::string public_path = path + ".pub";
+  for (const std::string& name : {path, public_path}) {
+    if (exists(context, name)) {
+      return usage(printable(name) +
+                   " exists already and is not overwritten; choose another place with -o, or move "
+                   "it away first");
+    }
+  }
+  if (parent_path(path) == home_directory()) {
+    SEALANE_TRY(make_directories(files, home_directory()));
+  }
+  const std::string line =
+      identity::format_public_key_line({.key = key.public_key(), .comment = key.comment()});
+  const SecretBytes text = identity::format_private_key(key, context.random, passphrase);
+  SEALANE_TRY(identity::write_private_file(files, path, text));
+  const auto written = write_new_file(files, public_path, as_bytes(line + "\n"), 0644);
+  if (written.has_value()) return success();
+  static_cast<void>(files.remove(path));
+  return to_error(written.error());
+}
+
+Result<crypto::Ed25519Public, Error> load_peer_key(Context& context, const std::string& text) {
+  std::string content = text;
+  if (!text.starts_with("ssh-ed25519 ")) {
+    SEALANE_TRY(content, read_text(context, text, limits::kKeyFileSize));
+  }
+  const auto key = identity::parse_peer_key(content);
+  if (!key.has_value()) return key_error("public key " + text, key.error());
+  return key.value();
 }
 
 Result<std::vector<identity::OpeningKey>, Error> load_opening_keys(

@@ -14,6 +14,15 @@ namespace sealane::app {
 Result<identity::SigningKey, Error> load_signing_key(Context& context, const std::string& path,
                                                      const std::string& passphrase_file);
 
+// A new identity: `path` (0600) and `path`.pub, both or none; folders that are missing in the
+// node's home are made. Never replaces a file.
+Result<void, Error> write_identity(Context& context, const std::string& path,
+                                   const identity::SigningKey& key, const SecretBytes* passphrase);
+std::string host_name();  // fit to be a key's comment, or empty
+
+// One public key: an OpenSSH line, or a file that holds one or the Go library's PEM form.
+Result<crypto::Ed25519Public, Error> load_peer_key(Context& context, const std::string& text);
+
 // Identity files of "-i": age identities or OpenSSH private keys.
 Result<std::vector<identity::OpeningKey>, Error> load_opening_keys(
     Context& context, const std::vector<std::string>& files, const std::string& passphrase_file);
