@@ -154,7 +154,7 @@ class Forwarder::Run {
 
   void signal() {
     const std::uint64_t one = 1;
-    static_cast<void>(::write(event_.get(), &one, sizeof one));
+    [[maybe_unused]] const auto put = ::write(event_.get(), &one, sizeof one);
   }
 
   // ---- on the link's reading thread, under its lock ----
@@ -231,7 +231,7 @@ class Forwarder::Run {
     {
       const auto hold = link_.lock();
       std::uint64_t count = 0;
-      static_cast<void>(::read(event_.get(), &count, sizeof count));
+      [[maybe_unused]] const auto got = ::read(event_.get(), &count, sizeof count);
       for (std::size_t i = 2; i < polled_.size(); ++i) {
         const Polled& entry = entries_[i];
         if (polled_[i].revents == 0) continue;

@@ -19,12 +19,12 @@ static_assert(StreamCore<StreamMux>);
 constexpr std::uint32_t kWindow = 4096;
 
 Bytes frame(std::uint8_t type, std::uint32_t stream, ByteSpan payload, std::uint8_t reserved = 0) {
-  Bytes out(StreamMux::kHeaderSize);
+  Bytes out(StreamMux::kHeaderSize + payload.size());
   out[0] = std::byte{type};
   out[1] = std::byte{reserved};
   store_integer(MutableByteSpan(out).subspan(2), static_cast<std::uint16_t>(payload.size()));
   store_integer(MutableByteSpan(out).subspan(4), stream);
-  out.insert(out.end(), payload.begin(), payload.end());
+  std::ranges::copy(payload, out.begin() + StreamMux::kHeaderSize);
   return out;
 }
 Bytes hello(std::uint8_t version = 1, std::uint8_t mode = 2, std::uint32_t window = kWindow) {
