@@ -12,18 +12,21 @@ constexpr std::uint8_t kNewestMinor = 16;  // PostgreSQL 17
 constexpr std::uint8_t kCustomFormat = 1;
 
 // Integers: a sign byte, then `integer_size` bytes, little-endian. Strings: such a length
-// (negative: none) and the bytes. Each read remembers when it ran out of input or met nonsense.
+// (negative: none) and the bytes. Once it ran out of input or met nonsense, every read gives
+// nothing: what stands behind a text that is cut short is that text, and no number.
 class Fields {
  public:
   Fields(ByteSpan input, std::uint8_t integer_size) : in_(input), integer_size_(integer_size) {}
 
   std::uint8_t byte() {
+    if (bad()) return 0;
     const auto value = in_.u8();
     if (!value) short_ = true;
     return value.value_or(0);
   }
   std::int64_t integer() {
     const std::uint8_t sign = byte();
+    if (bad()) return 0;
     const auto raw = in_.bytes(integer_size_);
     if (!raw) {
       short_ = true;
@@ -48,6 +51,7 @@ class Fields {
     return as_text(*raw);
   }
   void skip(std::size_t count) {
+    if (bad()) return;
     if (!in_.bytes(count)) short_ = true;
   }
   bool bad() const { return short_ || malformed_; }

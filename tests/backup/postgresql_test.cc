@@ -643,7 +643,8 @@ std::string make_archive(const std::vector<std::array<std::string, 4>>& entries)
 
 TEST(PgArchive, AnyCutGivesTheSameSequences) {
   const std::string archive = make_archive(
-      {{"TABLE", "public", "a", "CREATE TABLE a ();"},
+      // Read as a number, a piece of this name would be larger than any.
+      {{"TABLE", "public", "a", "CREATE TABLE a (\"größe äöüäöüäöüäöü\" int);"},
        {"SEQUENCE SET", "public", "s", "SELECT pg_catalog.setval('public.s', 42, true);\n"},
        {"SEQUENCE SET", "x", "t, true",
         "SELECT pg_catalog.setval('x.\"t, true\"', -7, false);\n"}});
