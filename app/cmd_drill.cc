@@ -108,12 +108,7 @@ bool report_drill(Context& context, const store::SnapshotInfo& snapshot,
 Command drill_command() {
   auto flags = std::make_shared<Flags>();
   std::vector<Option> options{
-      {.names = "-i,--open-with",
-       .value_name = "KEY",
-       .help = "Key file that opens it (age identity or OpenSSH private key); may be repeated",
-       .variable = &flags->keys,
-       .required = true,
-       .completes = Completes::kFile},
+      opening_key_option(flags->keys),
       {.names = "--all",
        .value_name = "",
        .help = "Every snapshot that is not proven yet",
@@ -124,10 +119,7 @@ Command drill_command() {
        .help = "Where to make the throw-away target (default: $TMPDIR or /tmp)",
        .variable = &flags->work_directory,
        .completes = Completes::kDirectory},
-      {.names = "--threads",
-       .value_name = "N",
-       .help = "Threads that open and decompress (default: one per core)",
-       .variable = &flags->threads},
+      opening_threads_option(flags->threads),
   };
   flags->repository.add_to(options);
   return {

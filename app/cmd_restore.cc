@@ -129,12 +129,7 @@ Result<int, Error> run(Context& context, Flags& flags) {
 Command restore_command() {
   auto flags = std::make_shared<Flags>();
   std::vector<Option> options{
-      {.names = "-i,--open-with",
-       .value_name = "KEY",
-       .help = "Key file that opens it (age identity or OpenSSH private key); may be repeated",
-       .variable = &flags->keys,
-       .required = true,
-       .completes = Completes::kFile},
+      opening_key_option(flags->keys),
       {.names = "--to",
        .value_name = "URL",
        .help = "Restore into sqlite:/FILE, postgresql://…, redis://… or file:/DIR",
@@ -154,25 +149,23 @@ Command restore_command() {
        .variable = &flags->overwrite},
       {.names = "--stream",
        .value_name = "",
-       .help = "Do not hash the objects first: one pass, but damage shows only when the target is "
-               "half-filled",
+       .help = "Do not hash the objects first: one pass, but damage shows only when a server or "
+               "folder is half-filled, or a pipe has its bytes; a file is always read once",
        .variable = &flags->stream},
       {.names = "--no-compare",
        .value_name = "",
        .help = "Do not compare the result with the fingerprint",
        .variable = &flags->no_compare},
-      {.names = "--threads",
-       .value_name = "N",
-       .help = "Threads that open and decompress (default: one per core)",
-       .variable = &flags->threads},
+      opening_threads_option(flags->threads),
   };
   flags->repository.add_to(options);
   return {
       .name = "restore",
       .summary = "restore a snapshot into a database, a folder or a file",
       .description =
-          "Checks the signature against the pinned keys, then every object's hash, and only then "
-          "writes. What was\n"
+          "Checks the signature against the pinned keys, and every object's hash before a database "
+          "or folder is\n"
+          "touched, or on the way to a file, which appears only when all is right. What was\n"
           "restored is compared with the fingerprint of the source (exit code 30 if it differs). "
           "On a new machine\n"
           "pin the host that made the backup with --host-key or --trust.",

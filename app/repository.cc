@@ -52,6 +52,22 @@ backup::DriverContext driver_context(Context& context) {
   return {context.files, context.clock, context.random, context.cancel};
 }
 
+Option opening_key_option(std::vector<std::string>& keys) {
+  return {.names = "-i,--open-with",
+          .value_name = "KEY",
+          .help = "Key file that opens it (age identity or OpenSSH private key); may be repeated",
+          .variable = &keys,
+          .required = true,
+          .completes = Completes::kFile};
+}
+
+Option opening_threads_option(std::uint64_t& threads) {
+  return {.names = "--threads",
+          .value_name = "N",
+          .help = "Threads that open and decompress (default: one per core)",
+          .variable = &threads};
+}
+
 Result<store::DirectoryRepository, Error> open_repository(Context& context,
                                                           const RepositoryFlags& flags) {
   if (flags.path.empty()) {

@@ -19,6 +19,10 @@ struct RepositoryFlags {
   std::string identity_path() const;
 };
 
+// -i and --threads of the commands that open snapshots.
+Option opening_key_option(std::vector<std::string>& keys);
+Option opening_threads_option(std::uint64_t& threads);
+
 // --repo, or kUsage that says how to give it.
 Result<store::DirectoryRepository, Error> open_repository(Context& context,
                                                           const RepositoryFlags& flags);

@@ -70,7 +70,6 @@ std::string sentence(const session::Closed& closed) {
   return text;
 }
 
-// Messages that are larger than the memory we would lend to them are cut by the byte pipe.
 MessageType type_of(Channel channel) {
   return session::channel_type(session::ChannelId{static_cast<std::uint32_t>(channel)});
 }
