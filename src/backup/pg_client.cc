@@ -277,7 +277,8 @@ Result<std::vector<PgRelation>, Error> pg_relations(PgSession& session) {
              pg_catalog.format('%I.%I', n.nspname, c.relname),
              COALESCE((SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
                                 pg_catalog.quote_ident(a.attname),
-                                pg_catalog.format_type(a.atttypid, a.atttypmod))
+                                pg_catalog.format_type(a.atttypid, a.atttypmod),
+                                a.atttypid::pg_catalog.int8)
                               ORDER BY a.attname COLLATE "C")
                        FROM pg_catalog.pg_attribute a
                        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -307,12 +308,13 @@ Result<std::vector<PgRelation>, Error> pg_relations(PgSession& session) {
     relation.name = json[2].get<std::string>();
     relation.quoted = json[3].get<std::string>();
     for (const auto& column : json[4]) {
-      if (!column.is_array() || column.size() != 2 || !column[0].is_string() ||
-          !column[1].is_string()) {
+      if (!column.is_array() || column.size() != 3 || !column[0].is_string() ||
+          !column[1].is_string() || !column[2].is_number_unsigned()) {
         return unreadable();
       }
-      relation.columns.push_back(column[0].get<std::string>());
-      relation.signature += relation.columns.back() + ' ' + column[1].get<std::string>() + '\n';
+      relation.columns.push_back({column[0].get<std::string>(), column[2].get<unsigned>()});
+      relation.signature +=
+          relation.columns.back().quoted + ' ' + column[1].get<std::string>() + '\n';
     }
     relations.push_back(std::move(relation));
   }
@@ -324,11 +326,74 @@ namespace {
 // "count sum" of a 64-bit hash of each row: independent of the order of rows, flat in memory, and
 // on all cores of a server that has parallel queries. Its hash is the one of hash partitions, which
 // a dump relies on, so it is the same in all versions. `text`: an expression over `rows`, a FROM
-// clause's content.
-std::string digest_query(const std::string& text, const std::string& rows) {
+// clause's content; `seed`: one that gives a bigint.
+std::string digest_query(const std::string& text, const std::string& rows,
+                         const std::string& seed = "0") {
   return "SELECT pg_catalog.concat_ws(' ', pg_catalog.count(*), "
          "COALESCE(pg_catalog.sum(pg_catalog.hashtextextended(" +
-         text + " COLLATE pg_catalog.\"C\", 0)), 0)) FROM " + rows;
+         text + " COLLATE pg_catalog.\"C\", " + seed + ")), 0)) FROM " + rows;
+}
+
+// The 64-bit hash of one value under a seed, for the types whose hash sees every bit of it and
+// costs a fraction of its text form. Nothing for all others: numeric forgets its scale, floats the
+// sign of zero, an enum hashes a number that a restore changes.
+std::string value_hash(const PgColumn& column, const std::string& seed) {
+  constexpr unsigned kBool = 16;
+  constexpr unsigned kInt8 = 20;
+  constexpr unsigned kInt2 = 21;
+  constexpr unsigned kInt4 = 23;
+  constexpr unsigned kText = 25;
+  constexpr unsigned kBpchar = 1042;
+  constexpr unsigned kVarchar = 1043;
+  constexpr unsigned kUuid = 2950;
+  const std::string value = "t." + column.quoted;
+  const auto call = [&](const std::string& function, const std::string& argument,
+                        const std::string& with) {
+    return "pg_catalog." + function + "(" + argument + ", " + with + ")";
+  };
+  switch (column.type) {
+    case kInt4:
+      return call("hashint4extended", value, seed);
+    case kInt2:
+    case kBool:
+      return call("hashint4extended", "pg_catalog.int4(" + value + ")", seed);
+    case kInt8:
+      // Its own hash folds the halves together; the upper one goes in once more.
+      return call("hashint4extended", "pg_catalog.int4(" + value + " OPERATOR(pg_catalog.>>) 32)",
+                  call("hashint8extended", value, seed));
+    case kText:
+    case kVarchar:
+      return call("hashtextextended", value + " COLLATE pg_catalog.\"C\"", seed);
+    case kBpchar:  // a cast would drop the blanks at its end
+      return call("hashtextextended",
+                  "pg_catalog.textin(pg_catalog.bpcharout(" + value + ")) COLLATE pg_catalog.\"C\"",
+                  seed);
+    case kUuid:
+      return call("uuid_hash_extended", value, seed);
+    default:
+      return {};
+  }
+}
+
+// docs/protocol/postgresql.md, "Fingerprint": the hashes of simple columns, each under the number
+// of its column, seed the hash of the others' text. That last hash is taken of every row, so that
+// values that change rows cannot cancel out in the sum.
+std::string row_digest_query(const PgRelation& relation) {
+  std::string seed = "0";
+  std::string others;
+  for (std::size_t i = 0; i < relation.columns.size(); ++i) {
+    const std::string number = std::to_string(i + 1) + "::pg_catalog.int8";
+    const std::string hash = value_hash(relation.columns[i], number);
+    if (hash.empty()) {
+      others += (others.empty() ? "t." : ", t.") + relation.columns[i].quoted;
+    } else {
+      seed += " OPERATOR(pg_catalog.#) COALESCE(" + hash + ", -" + number + ")";
+    }
+  }
+  // record_out and not a cast to text: a user may have made one that runs code.
+  const std::string text =
+      others.empty() ? "''" : "pg_catalog.textin(pg_catalog.record_out(ROW(" + others + ")))";
+  return digest_query(text, "ONLY " + relation.quoted + " AS t", seed);
 }
 
 Result<Fingerprint::Item, Error> digest_item(PgSession& session, const std::string& name,
@@ -390,17 +455,10 @@ Result<PgRows, Error> pg_read_rows(PgSession& session, FingerprintLevel level) {
   for (auto& relation : relations) {
     const std::string name = relation.schema + "." + relation.name;
     if (relation.kind == 'r') {
-      std::string columns;
-      for (const auto& column : relation.columns) {
-        if (!columns.empty()) columns += ", ";
-        columns += "t." + column;
-      }
-      const std::string rows = "ONLY " + relation.quoted + " AS t";
-      // record_out and not a cast to text: a user may have made one that runs code.
-      const std::string text = "pg_catalog.textin(pg_catalog.record_out(ROW(" + columns + ")))";
-      SEALANE_TRY(auto item, digest_item(session, name, relation.signature,
-                                         content ? digest_query(text, rows)
-                                                 : "SELECT pg_catalog.count(*) FROM " + rows));
+      SEALANE_TRY(auto item,
+                  digest_item(session, name, relation.signature,
+                              content ? row_digest_query(relation)
+                                      : "SELECT pg_catalog.count(*) FROM ONLY " + relation.quoted));
       items.push_back(std::move(item));
     } else if (relation.kind == 'S') {
       result.sequences.push_back(std::move(relation));

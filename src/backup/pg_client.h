@@ -71,14 +71,19 @@ class PgSession {
   std::uint64_t statements_ = 0;
 };
 
+struct PgColumn {
+  std::string quoted;  // name for SQL
+  unsigned type = 0;   // object id; those of built-in types are the same everywhere
+};
+
 // A table, view, sequence … of the user's, as the catalog knows it.
 struct PgRelation {
   char kind = 'r';
   std::string schema;
   std::string name;
-  std::string quoted;                // schema and name for SQL
-  std::string signature;             // columns and types, by name
-  std::vector<std::string> columns;  // quoted, by name
+  std::string quoted;             // schema and name for SQL
+  std::string signature;          // columns and types, by name
+  std::vector<PgColumn> columns;  // by name
 };
 // All that a dump carries: no system schema, no member of an extension, nothing temporary.
 Result<std::vector<PgRelation>, Error> pg_relations(PgSession& session);

@@ -1,6 +1,8 @@
 #include "backup/postgresql.h"
 
+#include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <optional>
 #include <set>
 
@@ -16,7 +18,28 @@ constexpr std::size_t kMaxGlobalsSize =
     64 * 1024 * 1024;             // a hundred thousand roles; held in memory
 constexpr int kLockAttempts = 5;  // tables may be dropped between the list and the lock
 
+// Indexes are built at the end of a restore; the default of 64 MiB sorts larger ones on disk.
+constexpr std::string_view kIndexMemory = "maintenance_work_mem=256MB";
+
 Error failed(std::string message) { return {ErrorKind::kFailed, std::move(message)}; }
+
+// For the sessions of this command, in front of what the user or the URL sets, which so has the
+// last word.
+void add_server_setting(ToolCommand& command, std::string_view setting) {
+  std::string options = "-c " + std::string(setting);
+  const auto given = std::ranges::find(command.environment, "PGOPTIONS",
+                                       &std::pair<std::string, std::string>::first);
+  if (given != command.environment.end()) {
+    given->second = options + ' ' + given->second;
+    return;
+  }
+  const bool inherited =
+      std::ranges::find(command.unset_prefixes, "PG") == command.unset_prefixes.end();
+  if (const char* ambient = inherited ? ::getenv("PGOPTIONS") : nullptr; ambient != nullptr) {
+    options += std::string(" ") + ambient;
+  }
+  command.environment.emplace_back("PGOPTIONS", options);
+}
 
 std::string first_line(std::string text) {
   text.resize(std::min(text.find('\n'), text.size()));
@@ -306,6 +329,7 @@ class PgTarget final : public Target {
     command.arguments = {"--exit-on-error", "--no-tablespaces", "--no-password",
                          "--dbname=" + connection_.database_argument()};
     command.pipe_input = true;
+    add_server_setting(command, kIndexMemory);
     SEALANE_TRY(auto tool, Tool::start(command, &context_.cancel));
     return std::unique_ptr<Stream>(std::make_unique<RestoreSink>(std::move(tool)));
   }

@@ -302,6 +302,53 @@ TEST_F(PostgreSql, OneChangedValueIsSeen) {
   }
 }
 
+// Each type whose hash is taken of the value itself, and those where only the text tells.
+TEST_F(PostgreSql, OneChangedValueOfEachTypeIsSeen) {
+  const std::string db = fresh_database("changed_types");
+  sql(db,
+      "CREATE TABLE a (id int, i2 smallint, i4 int, i8 bigint, t text, v varchar, c char(5), c0 "
+      "bpchar, f bool, u uuid, n numeric, d float8);"
+      "INSERT INTO a SELECT g, g, g, 0, g, g, g, 'x', true, md5(g::text)::uuid, g, 0 FROM "
+      "generate_series(1, 9) g");
+  const auto print = [&] { return take(url(db)).value().fingerprint; };
+  const auto before = print();
+  for (const std::string change : {"i2 = -1",
+                                   "i4 = -1",
+                                   "i8 = -1",
+                                   "i8 = 4294967297",
+                                   "i8 = 4294967296",
+                                   "t = '5 '",
+                                   "v = '5 '",
+                                   "c = ''",
+                                   "c0 = 'x '",
+                                   "f = false",
+                                   "u = '00000000-0000-0000-0000-000000000000'",
+                                   "n = 5.0",
+                                   "d = '-0'",
+                                   "i2 = NULL",
+                                   "i4 = NULL",
+                                   "i8 = NULL",
+                                   "t = NULL",
+                                   "v = NULL",
+                                   "c = NULL",
+                                   "c0 = NULL",
+                                   "f = NULL",
+                                   "u = NULL",
+                                   "n = NULL",
+                                   "d = NULL"}) {
+    sql(db, "CREATE TABLE kept AS TABLE a; UPDATE a SET " + change + " WHERE id = 5");
+    EXPECT_NE(difference(before, print()), std::nullopt) << change;
+    sql(db, "TRUNCATE a; INSERT INTO a TABLE kept; DROP TABLE kept");
+  }
+  EXPECT_EQ(difference(before, print()), std::nullopt);
+  for (const std::string column : {"i2", "i4", "t", "v", "c", "u", "n"}) {
+    sql(db, "CREATE TABLE kept AS TABLE a; UPDATE a SET " + column + " = kept." + column +
+                " FROM kept WHERE kept.id = 11 - a.id AND a.id IN (5, 6)");
+    EXPECT_NE(difference(before, print()), std::nullopt) << column << " of two rows exchanged";
+    sql(db, "TRUNCATE a; INSERT INTO a TABLE kept; DROP TABLE kept");
+  }
+}
+
 TEST_F(PostgreSql, MomentHoldsWhileOthersWrite) {
   const std::string db = fresh_database("busy");
   sql(db,
