@@ -154,7 +154,7 @@ Command restore_command() {
        .variable = &flags->stream},
       {.names = "--no-compare",
        .value_name = "",
-       .help = "Do not compare the result with the fingerprint",
+       .help = "Do not read the result again to compare it with the fingerprint",
        .variable = &flags->no_compare},
       opening_threads_option(flags->threads),
   };

@@ -23,19 +23,17 @@ Result<Outcome, Error> restore_and_compare(DirectoryRepository& repository,
                                            const Observer& observer) {
   const auto restored =
       run_restore(repository, snapshot, keys, target,
-                  {.overwrite = false, .compare = false, .threads = threads}, context, observer);
+                  {.overwrite = false, .compare = true, .threads = threads}, context, observer);
   if (!restored.has_value()) {
     if (!blames_snapshot(restored.error())) return restored.error();
     return Outcome{repo::ProofOutcome::kNotRestorable, restored.error().message, ""};
   }
-  observer.stage({.name = "comparing with the fingerprint", .counters = nullptr, .total = {}});
-  target.set_fingerprint_level(restored.value().details.fingerprint->level);
-  SEALANE_TRY(const auto found, target.fingerprint());
-  if (!found)
+  const RestoreResult& result = restored.value();
+  if (!result.found)
     return Outcome{repo::ProofOutcome::kDifferent, "the restored target has no fingerprint", ""};
-  const auto differs = difference(*restored.value().details.fingerprint, *found);
-  return Outcome{differs ? repo::ProofOutcome::kDifferent : repo::ProofOutcome::kEqual,
-                 differs.value_or(""), found->digest};
+  return Outcome{
+      result.equal.value_or(false) ? repo::ProofOutcome::kEqual : repo::ProofOutcome::kDifferent,
+      result.difference, result.found->digest};
 }
 
 }  // namespace

@@ -108,6 +108,7 @@ struct RestoreResult {
   std::uint64_t plain_size = 0;
   double seconds = 0;
   // Nothing: no fingerprint to compare with. Else whether it is equal, and the difference.
+  std::optional<repo::Fingerprint> found;
   std::optional<bool> equal;
   std::string difference;
 };

@@ -153,6 +153,8 @@ Result<RestoreResult, Error> run_restore(DirectoryRepository& repository,
   if (!empty) {
     SEALANE_TRY(target.clear());
   }
+  const auto& expected = result.details.fingerprint;
+  if (request.compare && expected) target.expect_fingerprint(expected->level);
   for (std::size_t i = 0; i < result.details.streams.size(); ++i) {
     const repo::StreamDetails& stream = result.details.streams[i];
     SEALANE_TRY(
@@ -165,12 +167,11 @@ Result<RestoreResult, Error> run_restore(DirectoryRepository& repository,
     result.plain_size += stream.plain_size;
   }
   SEALANE_TRY(target.finish());
-  if (request.compare && result.details.fingerprint) {
+  if (request.compare && expected) {
     observer.stage({.name = "comparing with the fingerprint", .counters = nullptr, .total = {}});
-    target.set_fingerprint_level(result.details.fingerprint->level);
-    SEALANE_TRY(const auto found, target.fingerprint());
-    if (found) {
-      const auto differs = difference(*result.details.fingerprint, *found);
+    SEALANE_TRY(result.found, target.fingerprint());
+    if (result.found) {
+      const auto differs = difference(*expected, *result.found);
       result.equal = !differs.has_value();
       result.difference = differs.value_or("");
     }

@@ -70,8 +70,12 @@ struct DriverContext {
 class Target {
  public:
   virtual ~Target() = default;
-  // As the fingerprint has it that this one will be compared with.
-  void set_fingerprint_level(FingerprintLevel level) { level_ = level; }
+  // fingerprint() will be asked after finish(), of this level. Before the first open_stream(), so
+  // that a driver may read beside other work.
+  void expect_fingerprint(FingerprintLevel level) {
+    level_ = level;
+    expected_ = true;
+  }
   // Nothing there that a restore could harm.
   virtual Result<bool, Error> is_empty() = 0;
   // Whether nothing of the data is looked at before the stream's finish(), nor seen by anybody
@@ -91,6 +95,7 @@ class Target {
 
  protected:
   FingerprintLevel level_ = FingerprintLevel::kContent;
+  bool expected_ = false;
 };
 
 // A target of our own for a drill: a private server or folder below `directory` (mode 0700), on a

@@ -4,7 +4,8 @@
 // Source: one read transaction, held from open to destruction, so pages and fingerprint are of one
 // moment. Pages leave through the backup API without a copy on disk. A database in WAL mode can be
 // written meanwhile (its log grows until we are done); with a rollback journal, writers wait.
-// Target: a temporary file beside PATH, checked with PRAGMA quick_check, then renamed over PATH.
+// Target: a temporary file beside PATH, then renamed over PATH. Where it will be compared, that
+// happens first, together with PRAGMA quick_check.
 #include <chrono>
 
 #include "backup/source.h"

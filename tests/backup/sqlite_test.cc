@@ -433,6 +433,7 @@ TEST_F(Sqlite, TargetKeepsTheOldDatabaseUntilTheNewOneIsWhole) {
   {
     auto target = open_sqlite_target(live, context_);
     ASSERT_TRUE(target.value()->clear());
+    target.value()->expect_fingerprint(FingerprintLevel::kContent);
     const auto result = restore(*source.value(), damaged, *target.value());
     ASSERT_FALSE(result);
     EXPECT_EQ(result.error().kind, ErrorKind::kVerificationFailed);
