@@ -42,7 +42,7 @@ Result<std::vector<std::string>, Error> plan_names(const Flags& flags) {
     } else if (flags.sources.size() == 1) {
       names.push_back(flags.plan);
     } else {
-      names.push_back(flags.plan + "." + (kinds[kind] == 1 ? kind : backup::default_plan(source)));
+      names.push_back(flags.plan + "." + (kinds[kind] == 1 ? kind : backup::short_plan(source)));
     }
     if (!repo::valid_name(names.back())) {
       return Error{
@@ -204,7 +204,8 @@ Command backup_command() {
        .required = true},
       {.names = "--plan",
        .value_name = "NAME",
-       .help = "The chain of snapshots it belongs to; with several sources NAME.KIND for each",
+       .help = "The chain of snapshots it belongs to; with several sources NAME.KIND for each "
+               "(default: a name of its own for each source)",
        .variable = &flags->plan,
        .environment = "SEALANE_PLAN"},
       {.names = "-r,--recipient",

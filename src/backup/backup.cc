@@ -1,8 +1,10 @@
 #include <algorithm>
+#include <filesystem>
 
 #include "backup/engine.h"
 #include "backup/operations.h"
 #include "backup/url.h"
+#include "crypto/hash.h"
 #include "repo/names.h"
 #include "seal/age.h"
 
@@ -176,6 +178,30 @@ class Backup {
   BackupResult result_;
 };
 
+// What tells one source from all others, whoever reads it: the place without user and password.
+std::string place_of(std::string_view text) {
+  const std::string kind = source_kind(text);
+  if (kind == "sqlite" || kind == "file") {
+    const auto path = local_path(text);
+    std::error_code error;
+    const std::filesystem::path absolute =
+        path ? std::filesystem::absolute(path.value(), error) : std::filesystem::path();
+    if (path && !error) {
+      std::string normal = absolute.lexically_normal().string();
+      while (normal.size() > 1 && normal.ends_with('/')) normal.pop_back();
+      return kind + '\n' + normal;
+    }
+  } else if (const auto url = parse_url(text); url.has_value()) {
+    const Url& at = url.value();
+    const std::string port = at.port ? std::to_string(*at.port) : "";
+    const std::string path = at.path.empty() ? at.path : at.path.substr(1);
+    return kind + '\n' + std::string(at.parameter("host").value_or(at.host)) + '\n' +
+           std::string(at.parameter("port").value_or(port)) + '\n' +
+           std::string(at.parameter("dbname").value_or(path));
+  }
+  return kind + '\n' + std::string(text);
+}
+
 }  // namespace
 
 std::string source_kind(std::string_view url) {
@@ -185,12 +211,23 @@ std::string source_kind(std::string_view url) {
   return scheme;
 }
 
-std::string default_plan(std::string_view url) {
+std::string short_plan(std::string_view url) {
+  const std::string kind = source_kind(url);
   std::string plain = redacted_url(url);
   plain = plain.substr(0, plain.find('?'));
   std::string label = base_name(plain.substr(std::min(plain.find(':') + 1, plain.size())));
-  if (const auto dot = label.rfind('.'); dot != std::string::npos && dot > 0) label.resize(dot);
-  return repo::to_name(label.empty() ? source_kind(url) : source_kind(url) + "-" + label);
+  const auto dot = label.rfind('.');
+  if ((kind == "sqlite" || kind == "file") && dot != std::string::npos && dot > 0)
+    label.resize(dot);
+  return repo::to_name(label.empty() ? kind : kind + "-" + label);
+}
+
+std::string default_plan(std::string_view url) {
+  constexpr std::size_t kHashDigits = 8;
+  std::string name = short_plan(url);
+  if (source_kind(url) == "stdin") return name;
+  name.resize(std::min(name.size(), repo::kMaxName - kHashDigits - 1));
+  return name + '-' + to_hex(crypto::sha256(as_bytes(place_of(url)))).substr(0, kHashDigits);
 }
 
 Result<BackupResult, Error> run_backup(store::DirectoryRepository& repository,

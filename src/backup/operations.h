@@ -70,7 +70,11 @@ Result<BackupResult, Error> run_backup(store::DirectoryRepository& repository,
 // "postgresql", "sqlite", "redis", "file", "stdin": which driver a URL means; its scheme if
 // unknown.
 std::string source_kind(std::string_view url);
-// "postgresql-shop", "sqlite-articles", …: the plan of a source that was given none.
+// "postgresql-shop", "sqlite-articles", …: to tell sources of one kind apart under one plan.
+std::string short_plan(std::string_view url);
+// "postgresql-shop-1f0c9a37": the plan of a source that was given none. The digits come from the
+// source's whole place (absolute path; host, port and database), so that two sources never share a
+// chain, whose old snapshots go when newer ones of the other come.
 std::string default_plan(std::string_view url);
 
 // How a snapshot is opened: keys of a person, or those a backup kept.

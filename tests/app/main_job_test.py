@@ -336,3 +336,14 @@ class MainJob(Stage):
 
 if __name__ == "__main__":
     main()
+    def test_sources_without_a_plan_do_not_share_a_chain(self):
+        plans = set()
+        for folder in ("a", "b"):
+            os.mkdir(self.path(folder))
+            for url in ("sqlite:" + self.make_database(folder + "/app.db", 10), "file:" + self.path(folder)):
+                for _ in range(2):
+                    messages = self.json_lines("backup", "--source", url, "-r", self.recipient)
+                plans.add(messages[-1]["snapshot"]["plan"])
+                self.assertEqual(messages[-1]["snapshot"]["seq"], 2)
+        self.assertEqual(len(plans), 4)
+
