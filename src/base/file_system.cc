@@ -11,13 +11,15 @@ Error to_error(const FileError& error) {
   message += ' ';
   message += printable(error.path);
   message += ": ";
-  message += std::strerror(error.code);
+  message += error.code == EMEDIUMTYPE ? "it is a link, folder, pipe or device, not a regular file"
+                                       : std::strerror(error.code);
   if (error.code == ENOSPC || error.code == EDQUOT) message += "; free some space and run it again";
   return {.kind = ErrorKind::kFailed, .message = std::move(message)};
 }
 
-FileResult<Bytes> read_file(FileSystem& files, const std::string& path, std::size_t limit) {
-  SEALANE_TRY(auto file, files.open(path, OpenMode::kRead));
+FileResult<Bytes> read_file(FileSystem& files, const std::string& path, std::size_t limit,
+                            OpenMode mode) {
+  SEALANE_TRY(auto file, files.open(path, mode));
   Bytes content;
   for (;;) {
     constexpr std::size_t kStep = 64 * 1024;

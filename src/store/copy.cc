@@ -119,7 +119,8 @@ class Copier {
       }
     }
     const std::string commit_file = snapshot.directory + "/" + std::string(kCommitFile);
-    const auto text = read_file(files_, from_.absolute(commit_file), limits::kCommitSize);
+    const auto text =
+        read_file(files_, from_.absolute(commit_file), limits::kCommitSize, OpenMode::kReadRegular);
     if (!text.has_value()) return to_error(text.error());
     const auto commit = repo::open_commit(as_text(text.value()));
     if (!commit.has_value() || commit.value().id != snapshot.id) {
@@ -159,7 +160,8 @@ class Copier {
     const std::string relative = chain_directory(snapshot.key_id, snapshot.plan) + "/" +
                                  std::string(kForgottenFolder) + "/" +
                                  repo::seq_directory(snapshot.seq);
-    const auto record = read_file(files_, from_.absolute(relative), limits::kProofSize);
+    const auto record =
+        read_file(files_, from_.absolute(relative), limits::kProofSize, OpenMode::kReadRegular);
     if (!record.has_value()) return to_error(record.error());
     const std::string path = to_.absolute(relative);
     SEALANE_TRY(durable(ensure_directory(files_, parent_path(path))));
@@ -237,7 +239,8 @@ class Copier {
   Result<void, Error> copy_proofs(const SnapshotInfo& snapshot) {
     SEALANE_TRY(const auto listing, read_proofs(from_, snapshot.id, nullptr));
     for (const ProofInfo& info : listing.proofs) {
-      const auto text = read_file(files_, from_.absolute(info.file), limits::kProofSize);
+      const auto text =
+          read_file(files_, from_.absolute(info.file), limits::kProofSize, OpenMode::kReadRegular);
       if (!text.has_value()) return to_error(text.error());
       const auto proof = repo::open_proof(as_text(text.value()));
       if (!proof.has_value() || proof.value().document.proof != info.proof) continue;

@@ -147,7 +147,8 @@ Result<DirectoryRepository, Error> DirectoryRepository::init_with_id(Seams seams
 
 Result<DirectoryRepository, Error> DirectoryRepository::open(Seams seams, const std::string& path) {
   const std::string file = join_path(path, kRepositoryFile);
-  const auto text = read_file(seams.files, file, repo::RepositoryDocument::kMaxSize);
+  const auto text =
+      read_file(seams.files, file, repo::RepositoryDocument::kMaxSize, OpenMode::kReadRegular);
   if (!text.has_value()) {
     if (text.error().code == ENOENT || text.error().code == ENOTDIR) {
       return Error{ErrorKind::kRepositoryMissing, "there is no repository at " + printable(path) +
@@ -280,11 +281,13 @@ Result<std::unique_ptr<File>, Error> DirectoryRepository::open_object(const Snap
             ": its objects are deleted; take another snapshot"};
   }
   const std::string path = join_path(join_path(path_, snapshot.directory), file);
-  auto opened = seams_.files.open(path, OpenMode::kRead);
+  auto opened = seams_.files.open(path, OpenMode::kReadRegular);
   if (!opened.has_value()) {
     if (opened.error().code == ENOENT) {
       return verification_failed(printable(path) + " is missing from " + title(snapshot));
     }
+    if (opened.error().code == EMEDIUMTYPE)
+      return verification_failed(printable(path) + " is damaged: it is not a regular file");
     return to_error(opened.error());
   }
   const auto status = opened.value()->status();

@@ -97,7 +97,7 @@ Result<std::unique_ptr<FileLock>, Error> lock_chain(const RepositoryPlace& place
   auto lock = files.lock(place.absolute("locks/" + chain));
   if (!lock.has_value()) {
     if (lock.error().code != EWOULDBLOCK) return to_error(lock.error());
-    const auto who = read_file(files, note, kMaxNote);
+    const auto who = read_file(files, note, kMaxNote, OpenMode::kReadRegular);
     return Error{ErrorKind::kLocked,
                  "plan " + plan + " of host " + fingerprint_of(key_id) + " in repository " +
                      printable(place.path) + " is in use by " +

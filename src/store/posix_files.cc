@@ -128,6 +128,9 @@ class PosixFiles final : public FileSystem {
       case OpenMode::kRead:
         flags |= O_RDONLY;
         break;
+      case OpenMode::kReadRegular:
+        flags |= O_RDONLY | O_NOFOLLOW | O_NONBLOCK;  // a pipe opens at once, and is seen below
+        break;
       case OpenMode::kCreateExclusive:
         flags |= O_RDWR | O_CREAT | O_EXCL;
         break;
@@ -140,8 +143,17 @@ class PosixFiles final : public FileSystem {
     }
     const int fd =
         retry([&] { return ::open(path.c_str(), flags, static_cast<mode_t>(permissions)); });
+    const bool regular_only = mode == OpenMode::kReadRegular;
+    // What the kernel says of a link, and of a socket or a device without driver.
+    if (fd < 0 && regular_only && (errno == ELOOP || errno == ENXIO || errno == ENODEV))
+      return FileError{EMEDIUMTYPE, "open", path};
     if (fd < 0) return failed(mode == OpenMode::kCreateExclusive ? "create" : "open", path);
-    return std::unique_ptr<File>(std::make_unique<PosixFile>(fd, path));
+    auto file = std::make_unique<PosixFile>(fd, path);
+    if (regular_only) {
+      SEALANE_TRY(const FileStatus status, file->status());
+      if (status.type != FileType::kRegular) return FileError{EMEDIUMTYPE, "open", path};
+    }
+    return std::unique_ptr<File>(std::move(file));
   }
   FileResult<FileStatus> status(const std::string& path) override {
     struct stat s {};

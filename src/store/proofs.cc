@@ -34,7 +34,8 @@ Result<void, Error> keep_proof(const RepositoryPlace& place, const std::string& 
     auto published = publish_file(place.seams, path, as_bytes(document));
     if (published.has_value() || published.error().code != EEXIST) return published;
     // The same proof again is no failure: its name holds its hash.
-    SEALANE_TRY(const Bytes there, read_file(files, path, limits::kProofSize));
+    SEALANE_TRY(const Bytes there,
+                read_file(files, path, limits::kProofSize, OpenMode::kReadRegular));
     if (as_text(there) != document) return published;
     return files.sync_directory(parent_path(path));
   };

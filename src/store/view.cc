@@ -38,10 +38,13 @@ Error damaged(const RepositoryPlace& place, const std::string& relative,
 Result<std::string, Error> read_document(const RepositoryPlace& place, const std::string& relative,
                                          std::size_t limit) {
   const std::string path = place.absolute(relative);
-  const auto content = read_file(place.seams.files, path, limit);
+  const auto content = read_file(place.seams.files, path, limit, OpenMode::kReadRegular);
   if (content.has_value()) return to_text(content.value());
   if (content.error().code == ENOENT) {
     return verification_failed(printable(path) + " is missing");
+  }
+  if (content.error().code == EMEDIUMTYPE) {
+    return verification_failed(printable(path) + " is not a regular file");
   }
   if (content.error().code == EFBIG) {
     return verification_failed(printable(path) + " is larger than such a file can be");

@@ -103,6 +103,14 @@ class MainJob(Stage):
         with open(commit, encoding="utf-8") as file:
             text, signature = file.read().split("-----BEGIN", 1)
         with open(self.path("sig"), "w", encoding="utf-8") as file:
+        # What is no regular file is not replaced by one, whatever was said: think of /dev/null.
+        os.mkfifo(self.path("pipe"))
+        os.symlink("dump.db", self.path("link"))
+        for name in ("pipe", "link"):
+            before = os.lstat(self.path(name))
+            for to in (("-o", self.path(name)), ("--to", "sqlite:" + self.path(name))):
+                self.expect(2, "restore", "latest", "-i", self.path("recovery.key"), *to, "--overwrite")
+            self.assertEqual(os.lstat(self.path(name)).st_ino, before.st_ino)
             file.write("-----BEGIN" + signature)
         with open(self.path("home", "identity.pub"), encoding="utf-8") as file:
             key = file.read()
@@ -125,7 +133,7 @@ class MainJob(Stage):
         self.back_up()
         files = self.objects() + self.objects(suffix="details.age")
         for name in files:
-            for damage in ("flip", "cut", "longer", "gone"):
+            for damage in ("flip", "cut", "longer", "gone", "pipe", "link"):
                 copy = self.path("copy")
                 shutil.rmtree(copy, ignore_errors=True)
                 shutil.copytree(self.path("repo"), copy)
@@ -156,6 +164,10 @@ class MainJob(Stage):
         with open(commit, "w", encoding="utf-8") as file:
             file.write(text.replace('"plan": "shop"', '"plan": "shoq"').replace('"plan":"shop"', '"plan":"shoq"'))
         self.expect(30, "verify")
+                if damage == "pipe":
+                    os.mkfifo(victim)  # who waits for its other end waits for ever
+                elif damage == "link":
+                    os.symlink(name, victim)
 
     def test_unknown_signer(self):
         self.back_up()

@@ -82,6 +82,24 @@ TEST_F(PosixFiles, OpensAsAsked) {
   EXPECT_EQ(read_file(files_, in("log"), 16).error().code, EFBIG);
 }
 
+// What somebody else may have put into a repository neither hangs a reader nor leads it elsewhere.
+TEST_F(PosixFiles, OpensNothingButRegularFilesIfAsked) {
+  ASSERT_TRUE(write_new_file(files_, in("file"), as_bytes("text")).has_value());
+  ASSERT_EQ(::symlink("file", in("link").c_str()), 0);
+  ASSERT_EQ(::symlink("/dev/zero", in("zero").c_str()), 0);
+  ASSERT_EQ(::mkfifo(in("pipe").c_str(), 0600), 0);
+  ASSERT_EQ(::mkdir(in("folder").c_str(), 0700), 0);
+  EXPECT_EQ(read_file(files_, in("file"), 10, OpenMode::kReadRegular).value(), to_bytes("text"));
+  for (const char* name : {"link", "zero", "pipe", "folder", "/dev/zero"}) {
+    const std::string path = *name == '/' ? name : in(name);
+    const auto opened = files_.open(path, OpenMode::kReadRegular);
+    ASSERT_FALSE(opened.has_value()) << name;
+    EXPECT_EQ(opened.error().code, EMEDIUMTYPE) << name;
+    EXPECT_NE(to_error(opened.error()).message.find("regular file"), std::string::npos);
+  }
+  EXPECT_EQ(files_.open(in("none"), OpenMode::kReadRegular).error().code, ENOENT);
+}
+
 TEST_F(PosixFiles, RenamesWithAndWithoutReplacing) {
   ASSERT_TRUE(write_new_file(files_, in("a"), as_bytes("a")).has_value());
   ASSERT_TRUE(write_new_file(files_, in("b"), as_bytes("b")).has_value());

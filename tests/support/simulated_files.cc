@@ -154,7 +154,8 @@ class SimulatedFiles::OpenFile final : public File {
     if (generation_ != disk_->generation) return FileError{EIO, "write", path_};
     const bool dead = disk_->stopped;
     int code = disk_->enter("write");
-    if (dead || mode_ == OpenMode::kRead) return FileError{dead ? EIO : EBADF, "write", path_};
+    if (dead || mode_ == OpenMode::kRead || mode_ == OpenMode::kReadRegular)
+      return FileError{dead ? EIO : EBADF, "write", path_};
     if (code != 0) data = data.first(data.size() / 2);
     if (disk_->space_left) {
       const std::uint64_t end = std::max<std::uint64_t>(node_->data.size(), offset + data.size());
@@ -370,7 +371,7 @@ FileResult<std::unique_ptr<File>> SimulatedFiles::open(const std::string& path, 
   if (node != nullptr && mode == OpenMode::kCreateExclusive) return FileError{EEXIST, kind, path};
   if (node != nullptr && node->type == FileType::kDirectory) return FileError{EISDIR, kind, path};
   if (node == nullptr) {
-    if (mode == OpenMode::kRead || mode == OpenMode::kReadWrite) {
+    if (mode == OpenMode::kRead || mode == OpenMode::kReadRegular || mode == OpenMode::kReadWrite) {
       return FileError{ENOENT, kind, path};
     }
     node = disk_->make(FileType::kRegular, permissions);

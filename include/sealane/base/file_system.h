@@ -30,6 +30,9 @@ using FileResult = Result<T, FileError>;
 
 enum class OpenMode : std::uint8_t {
   kRead,             // must exist
+  kReadRegular,      // must exist and be a regular file itself, else EMEDIUMTYPE; never waits. For
+                     // files that somebody else may have put there: a pipe or a link to a device
+                     // would hang us, or never end
   kCreateExclusive,  // must not exist; read and write
   kReadWrite,        // must exist
   kAppendOrCreate,   // each write goes to the end
@@ -88,8 +91,9 @@ class FileSystem {
   virtual FileResult<std::unique_ptr<FileLock>> lock(const std::string& path) = 0;
 };
 
-// Whole small files. read_file refuses a file longer than `limit` (EFBIG).
-FileResult<Bytes> read_file(FileSystem& files, const std::string& path, std::size_t limit);
+// Whole small files, of one's own or as kReadRegular. Refuses one longer than `limit` (EFBIG).
+FileResult<Bytes> read_file(FileSystem& files, const std::string& path, std::size_t limit,
+                            OpenMode mode = OpenMode::kRead);
 // A new file: created exclusively, written, synced. On failure it is removed again.
 FileResult<void> write_new_file(FileSystem& files, const std::string& path, ByteSpan content,
                                 std::uint32_t permissions = 0600);
