@@ -23,6 +23,13 @@ Result<std::unique_ptr<AtomicFile>, Error> AtomicFile::create(FileSystem& files,
                    .message = printable(path) + " is a directory; name a file in it"};
     }
     if (overwrite == Overwrite::kRefuse) return exists(path);
+    // A rename would take the place of a device, and of a link that others follow (/dev/stdout).
+    if (status.value().type != FileType::kRegular) {
+      return Error{.kind = ErrorKind::kUsage,
+                   .message = printable(path) +
+                              " is a link, pipe or device and is not replaced; name a regular "
+                              "file, or write to standard output"};
+    }
   }
   ByteArray<8> suffix;
   random.fill(suffix);
