@@ -256,14 +256,16 @@ void TreeReader::visit_file(int parent, const std::string& name, const std::stri
       emit(entry);
       return;
     }
-    if (links_.size() < kMaxTrackedHardLinks) {
+    // Only a file that is in the archive can be linked to.
+    if (start_file(std::move(fd), status, path) && links_.size() < kMaxTrackedHardLinks) {
       links_.emplace(key, Link{path, status.st_nlink - 1});
     }
+    return;
   }
   start_file(std::move(fd), status, path);
 }
 
-void TreeReader::start_file(flow::OwnedDescriptor fd, const struct stat& status,
+bool TreeReader::start_file(flow::OwnedDescriptor fd, const struct stat& status,
                             const std::string& path) {
   OpenFile file{.fd = std::move(fd),
                 .status = status,
@@ -276,11 +278,12 @@ void TreeReader::start_file(flow::OwnedDescriptor fd, const struct stat& status,
   read_xattrs(file.fd.get(), file.entry);
   if (!is_valid(file.entry)) {
     cannot_read(path, "its name or metadata is beyond the limits of the archive");
-    return;
+    return false;
   }
   pending_ = encode_pax_header(file.entry);
   file.entry.extents.reset();
   file_.emplace(std::move(file));
+  return true;
 }
 
 // Content of the open file; 0 at its end. What cannot be read any more is zero.
@@ -357,7 +360,8 @@ void TreeReader::visit_folder(int parent, const std::string& name, const std::st
     cannot_read(path, reason_of(errno));
     enter = false;
   }
-  emit(entry);
+  // What is in a folder that the archive does not have could not be restored.
+  if (!emit(entry)) return;
   if (enter) folders_.push_back(std::move(folder));  // invalidates references into folders_
 }
 
@@ -390,14 +394,15 @@ bool TreeReader::list(Folder& folder) {
   return code == 0;
 }
 
-void TreeReader::emit(const PaxEntry& entry) {
+bool TreeReader::emit(const PaxEntry& entry) {
   if (!is_valid(entry)) {
     cannot_read(entry.path, "its name or metadata is beyond the limits of the archive");
-    return;
+    return false;
   }
   const Bytes header = encode_pax_header(entry);
   pending_.insert(pending_.end(), header.begin(), header.end());
   add_item(entry, crypto::Sha256Digest{});
+  return true;
 }
 
 // docs/protocol/fingerprint.md, section 4, has the table.

@@ -91,10 +91,11 @@ class TreeReader final : public DumpStream {
   void visit_file(int parent, const std::string& name, const std::string& path);
   void visit_folder(int parent, const std::string& name, const std::string& path,
                     const struct stat& status);
-  void start_file(flow::OwnedDescriptor fd, const struct stat& status, const std::string& path);
+  // Both: false if it cannot be in an archive, which is reported then.
+  bool start_file(flow::OwnedDescriptor fd, const struct stat& status, const std::string& path);
+  bool emit(const PaxEntry& entry);  // all but files
   std::size_t read_content(MutableByteSpan out);
   void end_file();
-  void emit(const PaxEntry& entry);  // all but files
   void add_item(const PaxEntry& entry, const crypto::Sha256Digest& content);
   PaxEntry describe(const std::string& path, EntryType type, const struct stat& status);
   void read_xattrs(int fd, PaxEntry& entry);
