@@ -221,6 +221,27 @@ class FileThrowAway final : public ThrowAway {
   std::optional<FileTreeTarget> target_;
 };
 
+bool is_mount_point(const std::string& path) {
+  struct statx status {};
+  return ::statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, 0, &status) == 0 &&
+         (status.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
+// The restored folder takes its place by a rename, which these places do not allow: better said
+// before everything was written than after it.
+Result<void, Error> check_place(FileSystem& files, const std::string& path) {
+  const auto status = files.status(path);
+  if (status.has_value() && status.value().type == FileType::kOther)
+    return Error{ErrorKind::kUsage, printable(path) + " is a pipe or device and is not replaced"};
+  const std::string name = base_name(path);
+  if (name != "/" && name != "." && name != ".." && !is_mount_point(path)) return success();
+  return Error{ErrorKind::kUsage,
+               printable(path) + (is_mount_point(path) ? " is a mount point" : " has no own name") +
+                   ", which a restored folder cannot take the place of; restore to a folder in "
+                   "it, such as file:" +
+                   printable(join_path(path, "restored"))};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<SourceSnapshot>, Error> open_file_source(const std::string& path,
@@ -233,6 +254,7 @@ Result<std::unique_ptr<SourceSnapshot>, Error> open_file_source(const std::strin
 
 Result<std::unique_ptr<Target>, Error> open_file_target(const std::string& path,
                                                         DriverContext& context) {
+  SEALANE_TRY(check_place(context.files, path));
   return std::unique_ptr<Target>(std::make_unique<FileTreeTarget>(path, context));
 }
 

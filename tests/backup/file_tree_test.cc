@@ -527,6 +527,16 @@ TEST_F(FileTree, TargetReplacesOnlyWhenToldAndOnlyAtTheEnd) {
                    ->open_stream({.name = "x", .format = "rdb", .hint = ""}));
 }
 
+TEST_F(FileTree, APlaceThatCannotBeTakenIsRefusedBeforeAnythingIsWritten) {
+  for (const std::string place : {"/dev", "/proc/", ".", "..", "/"}) {
+    const auto target = open_file_target(place, context_);
+    ASSERT_FALSE(target) << place;
+    EXPECT_EQ(target.error().kind, ErrorKind::kUsage);
+    EXPECT_NE(target.error().message.find("restored"), std::string::npos) << "where to instead";
+  }
+  EXPECT_EQ(open_file_target("/dev/null", context_).error().kind, ErrorKind::kUsage);
+}
+
 TEST_F(FileTree, KilledAtAnyMomentTheOldOrTheNewFolderIsWhole) {
   for (int i = 0; i < 200; ++i)
     write_file(from_ + "/new-" + std::to_string(i), std::string(2000, 'n'));
