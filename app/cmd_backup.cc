@@ -243,14 +243,15 @@ Command backup_command() {
        .choices = {"content", "structure"}},
       {.names = "--level",
        .value_name = "N",
-       .help = "zstd level",
+       .help = "zstd level (default: 3)",
        .variable = &flags->level,
        .choices = {"1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15",
                    "16", "17", "18", "19"}},
       {.names = "--threads",
        .value_name = "N",
        .help = "Threads that compress and seal (default: one per core)",
-       .variable = &flags->threads},
+       .variable = &flags->threads,
+       .max = kMaxThreads},
   };
   flags->repository.add_to(options);
   return {

@@ -122,7 +122,8 @@ Command verify_command() {
       {.names = "--threads",
        .value_name = "N",
        .help = "With --open: threads (default: one per core)",
-       .variable = &flags->threads},
+       .variable = &flags->threads,
+       .max = kMaxThreads},
   };
   flags->repository.add_to(options);
   return {

@@ -41,7 +41,10 @@ struct Option {
   std::vector<std::string> choices = {};
   std::string environment = {};  // variable that gives it when the flag is missing: "SEALANE_REPO"
   Completes completes = Completes::kNothing;
+  std::uint64_t max = 1'000'000'000;  // of a number; what is larger, or negative, is a slip
 };
+
+inline constexpr std::uint64_t kMaxThreads = 256;  // each holds some MiB; none gains from more
 
 struct Argument {
   std::string name;  // "IN"

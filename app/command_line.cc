@@ -2,9 +2,11 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <map>
 #include <numeric>
+#include <sstream>
 
 namespace sealane::app {
 namespace {
@@ -43,6 +45,30 @@ CLI::Option* bind(CLI::App& app, const std::string& names, const Item& item) {
         }
       },
       item.variable);
+}
+
+// A list of commands has a line for each; what else there is to say stands in its own --help.
+class BriefList final : public CLI::Formatter {
+ public:
+  std::string make_subcommand(const CLI::App* command) const override {
+    const std::string about = command->get_description();
+    std::stringstream out;
+    CLI::detail::format_help(out, command->get_display_name(true),
+                             about.substr(0, about.find('\n')), get_column_width());
+    return out.str();
+  }
+};
+
+// Refuses what the parser would take modulo 2^64: "-1".
+CLI::Validator whole_number(std::uint64_t max) {
+  return {[max](std::string& text) -> std::string {
+            std::uint64_t value = 0;
+            const char* end = text.data() + text.size();
+            const auto [stop, error] = std::from_chars(text.data(), end, value);
+            if (error == std::errc() && stop == end && value <= max) return {};
+            return printable(text, 60) + " is not a whole number from 0 to " + std::to_string(max);
+          },
+          ""};
 }
 
 // Insertions, deletions and replacements that turn one word into the other.
@@ -109,6 +135,8 @@ void add_command(CLI::App& root, std::map<std::string, CLI::App*>& groups, const
     if (item.required) option->required();
     if (!item.environment.empty()) option->envname(item.environment);
     if (!item.choices.empty()) option->check(CLI::IsMember(item.choices));
+    if (std::holds_alternative<std::uint64_t*>(item.variable))
+      option->check(whole_number(item.max));
   }
   app->add_flag("--json", context.console.json, "Print messages as JSON lines (docs/json.md)")
       ->envname("SEALANE_JSON");
@@ -135,6 +163,7 @@ int run_command_line(int argc, char** argv, std::vector<Command>& commands, Cont
   CLI::App root("Encrypted backups that are proven by restoring them.", "sealane");
   root.set_version_flag("--version", "sealane " SEALANE_VERSION);
   root.require_subcommand(1);
+  root.formatter(std::make_shared<BriefList>());  // its subcommands inherit it
   root.footer(std::string("Every command has --help with an example.\n\n") + kExitCodes);
   std::map<std::string, CLI::App*> groups;
   const Command* chosen = nullptr;

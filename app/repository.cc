@@ -65,7 +65,8 @@ Option opening_threads_option(std::uint64_t& threads) {
   return {.names = "--threads",
           .value_name = "N",
           .help = "Threads that open and decompress (default: one per core)",
-          .variable = &threads};
+          .variable = &threads,
+          .max = kMaxThreads};
 }
 
 Result<store::DirectoryRepository, Error> open_repository(Context& context,

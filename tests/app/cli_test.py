@@ -32,6 +32,23 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(run("repo").stderr, "sealane: which command? init, copy; see 'sealane repo --help'\n")
         self.assertIn("did you mean 'init'", run("repo", "inti").stderr)
 
+    def test_help_lists_each_command_in_one_line(self):
+        listed = run("--help").stdout.split("Subcommands:\n")[1].split("\n\n")[0].splitlines()
+        self.assertIn("  backup ", "\n".join(listed))
+        for line in listed:
+            self.assertRegex(line, "^  [a-z]+ +[a-z].*$")
+
+    def test_numbers_that_are_none_are_usage_errors(self):
+        for value in ("-1", "1e3", "x", "", "18446744073709551616", "1000000001"):
+            result = run("forget", "--repo", "none", "--keep-last", value)
+            self.assertEqual(result.returncode, 2, value)
+            self.assertIn("--keep-last", result.stderr)
+        for command in ("verify", "backup", "restore", "drill"):
+            for value in ("-1", "257"):
+                result = run(command, "--threads", value)
+                self.assertEqual(result.returncode, 2, value)
+                self.assertIn("--threads", result.stderr)
+
     def test_usage_error_as_json(self):
         result = run("version", "--nope", "--json")
         message = json.loads(result.stdout)
