@@ -1,7 +1,10 @@
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
+#include <ctime>
 #include <exception>
 
 #include "app/command_line.h"
@@ -11,10 +14,22 @@ namespace {
 
 sealane::flow::Cancellation* cancellation = nullptr;
 
+std::atomic<std::int64_t> first_stop_second = 0;
+static_assert(std::atomic<std::int64_t>::is_always_lock_free, "used by a signal handler");
+
+// A second signal means that the first did not help. But not at once: timeout(1) sends two, one to
+// us and one to our group, and whoever is in a hurry presses Ctrl-C twice; the first needs a moment
+// to remove what is half-done.
 extern "C" void on_stop_signal(int /*signal*/) {
-  // The second signal means that the first did not help.
-  if (cancellation->cancelled()) ::_exit(sealane::exit_code(sealane::ErrorKind::kInterrupted));
-  cancellation->cancel();
+  constexpr std::int64_t kPatienceSeconds = 2;
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  if (!cancellation->cancelled()) {
+    first_stop_second = now.tv_sec;
+    cancellation->cancel();
+  } else if (now.tv_sec - first_stop_second >= kPatienceSeconds) {
+    ::_exit(sealane::exit_code(sealane::ErrorKind::kInterrupted));
+  }
 }
 
 extern "C" void on_progress_signal(int /*signal*/) { sealane::app::request_progress_now(); }

@@ -1,11 +1,17 @@
 #include "app/repository.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdlib>
 #include <ctime>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "app/paths.h"
+#include "backup/tree_writer.h"
+#include "flow/descriptor.h"
 
 namespace sealane::app {
 
@@ -123,6 +129,30 @@ backup::Observer StageDisplay::observer() {
   return observer;
 }
 
+namespace {
+
+constexpr std::string_view kWorkPrefix = "sealane-drill-";
+constexpr std::string_view kWorkLock = "lock";  // held while the drill runs
+
+// A drill that was killed could not remove what it had restored, which is plain text. The next one
+// does: its folder is ours, and nobody holds the lock in it.
+void remove_left_overs(FileSystem& files, const std::string& base) {
+  const auto entries = files.list(base);
+  const flow::OwnedDescriptor parent(::open(base.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!entries.has_value() || !parent.valid()) return;
+  for (const DirectoryEntry& entry : entries.value()) {
+    if (entry.type != FileType::kDirectory || !entry.name.starts_with(kWorkPrefix)) continue;
+    const std::string path = join_path(base, entry.name);
+    const auto status = files.status(path);
+    if (!status.has_value() || status.value().owner != ::geteuid()) continue;
+    const auto lock = files.lock(join_path(path, kWorkLock));
+    // What cannot be removed now is left for the next time.
+    if (lock.has_value()) static_cast<void>(backup::remove_tree(parent.get(), entry.name));
+  }
+}
+
+}  // namespace
+
 Result<std::unique_ptr<WorkDirectory>, Error> WorkDirectory::create(Context& context,
                                                                     const std::string& parent) {
   std::string base = parent;
@@ -130,17 +160,34 @@ Result<std::unique_ptr<WorkDirectory>, Error> WorkDirectory::create(Context& con
     const char* temporary = std::getenv("TMPDIR");
     base = temporary != nullptr && *temporary != '\0' ? temporary : "/tmp";
   }
-  ByteArray<8> suffix;
-  context.random.fill(suffix);
-  std::string path = join_path(base, "sealane-drill-" + to_hex(suffix));
-  // Others may pass through but not look: a database server may run as a user of its own.
-  const auto made = context.files.create_directory(path, 0711);
-  if (!made.has_value()) return to_error(made.error());
-  return std::unique_ptr<WorkDirectory>(new WorkDirectory(context.files, std::move(path)));
+  // The servers of a drill do not run in our working directory.
+  std::error_code failed;
+  base = std::filesystem::absolute(base, failed).string();
+  if (failed) return to_error(FileError{failed.value(), "find", parent});
+  remove_left_overs(context.files, base);
+  constexpr int kTries = 10;
+  for (int i = 1;; ++i) {
+    ByteArray<8> suffix;
+    context.random.fill(suffix);
+    std::string path = join_path(base, std::string(kWorkPrefix) + to_hex(suffix));
+    // Others may pass through but not look: a database server may run as a user of its own.
+    const auto made = context.files.create_directory(path, 0711);
+    if (!made.has_value()) return to_error(made.error());
+    auto lock = context.files.lock(join_path(path, kWorkLock));
+    if (lock.has_value()) {
+      return std::unique_ptr<WorkDirectory>(
+          new WorkDirectory(context.files, std::move(path), std::move(lock).value()));
+    }
+    // Another drill that was just starting took it for a left-over.
+    static_cast<void>(context.files.remove_directory(path));
+    const bool taken = lock.error().code == EWOULDBLOCK || lock.error().code == ENOENT;
+    if (!taken || i == kTries) return to_error(lock.error());
+  }
 }
 
 WorkDirectory::~WorkDirectory() {
   // The throw-away target has removed what it made.
+  static_cast<void>(files_.remove(join_path(path_, kWorkLock)));
   static_cast<void>(files_.remove_directory(path_));
 }
 

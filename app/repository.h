@@ -57,9 +57,11 @@ class WorkDirectory {
   const std::string& path() const { return path_; }
 
  private:
-  WorkDirectory(FileSystem& files, std::string path) : files_(files), path_(std::move(path)) {}
+  WorkDirectory(FileSystem& files, std::string path, std::unique_ptr<FileLock> lock)
+      : files_(files), path_(std::move(path)), lock_(std::move(lock)) {}
   FileSystem& files_;
   std::string path_;
+  std::unique_ptr<FileLock> lock_;  // tells others that it is no left-over
 };
 
 std::string short_id(const std::string& snapshot_id);  // 12 digits
