@@ -225,7 +225,11 @@ std::optional<int> run_words(Context& context, std::span<char* const> words) {
   const auto parsed = parse_decrypt_flags(words);
   if (parsed.has_value() && parsed.value().help) return std::nullopt;
   Console& console = context.console;
-  if (!parsed.has_value()) return report_failure(context, parsed.error(), 2);
+  if (!parsed.has_value()) {
+    // The parse may have stopped before it saw --json.
+    for (const std::string_view word : words) console.json |= word == "--json" || word == "-json";
+    return report_failure(context, parsed.error(), 2);
+  }
   const DecryptFlags& flags = parsed.value();
   console.json = flags.json;
   console.quiet = flags.quiet;

@@ -27,6 +27,15 @@ struct Flags {
   std::uint64_t threads = 0;
 };
 
+// What a snapshot never had is missing from the most exact restore.
+void warn_of_unreadable(Context& context, const repo::Details& details) {
+  if (details.unreadable_count == 0) return;
+  std::string first;
+  if (!details.unreadable.empty()) first = ", the first " + printable(details.unreadable[0].path);
+  context.console.warn("this snapshot lacks what could not be read when it was made: " +
+                       std::to_string(details.unreadable_count) + " of the source" + first);
+}
+
 Result<int, Error> to_file(Context& context, const Flags& flags,
                            store::DirectoryRepository& repository,
                            const store::SnapshotInfo& snapshot, const backup::OpeningKeys& keys) {
@@ -44,6 +53,12 @@ Result<int, Error> to_file(Context& context, const Flags& flags,
     sink =
         std::make_unique<flow::DescriptorSink>(STDOUT_FILENO, "standard output", &context.cancel);
   } else {
+    if (!flags.overwrite && context.files.status(flags.output).has_value()) {
+      return Error{.kind = ErrorKind::kUsage,
+                   .message = printable(flags.output) +
+                              " exists already; name another file, or say --overwrite to replace "
+                              "it"};
+    }
     SEALANE_TRY(file, store::AtomicFile::create(
                           context.files, context.random, flags.output,
                           flags.overwrite ? store::Overwrite::kAllow : store::Overwrite::kRefuse));
@@ -64,6 +79,7 @@ Result<int, Error> to_file(Context& context, const Flags& flags,
   context.console.note("Restored snapshot " + short_id(snapshot.id) + " to " +
                        (standard ? "standard output" : printable(flags.output)) +
                        (hint.empty() ? "" : "; next: " + hint));
+  warn_of_unreadable(context, details);
   context.console.emit("restore", {{"snapshot", snapshot.id}, {"output", flags.output}});
   return 0;
 }
@@ -90,6 +106,7 @@ Result<int, Error> to_target(Context& context, const Flags& flags,
                         std::to_string(snapshot.seq) + ") to " + backup::redacted_url(flags.to) +
                         ": " + format_bytes(result.plain_size) + ", " +
                         format_duration(result.seconds) + ", " + verdict + "\n");
+  warn_of_unreadable(context, result.details);
   nlohmann::json message{{"snapshot", snapshot.id},
                          {"to", backup::redacted_url(flags.to)},
                          {"plain_bytes", result.plain_size},

@@ -49,12 +49,7 @@ Result<StreamDigest, Error> open_object_stream(store::DirectoryRepository& repos
                    .hash_plain = true,
                    .max_plain_size = job.max_plain_size},
                   {.threads = job.threads, .cancel = &context.cancel, .counters = job.counters});
-  if (!report.has_value()) {
-    Error error = report.error();
-    if (error.kind == ErrorKind::kVerificationFailed)
-      error.message = printable(name) + ": " + error.message;
-    return error;
-  }
+  if (!report.has_value()) return report.error();
   if (job.hash_sealed && report.value().sealed.hash != record->sha256) {
     return Error{.kind = ErrorKind::kVerificationFailed,
                  .message = printable(name) + " is not what its commit says: the SHA-256 differs"};

@@ -179,6 +179,9 @@ Parsed<TrustedKey> parse_line(std::string_view line) {
   TrustedKey entry;
   const std::size_t names_size = line.find_first_of(" \t");
   if (names_size == std::string_view::npos) return "a key is missing after the names";
+  // A public key file as it is.
+  if (parse_public_key_line(line).has_value())
+    return "it starts with the key: write in front of it whose it is (NAME ssh-ed25519 …)";
   entry.names = split(line.substr(0, names_size), ',');
   line = trimmed(line.substr(names_size));
 

@@ -7,7 +7,7 @@ namespace sealane::seal {
 std::string_view describe(SealError error) {
   switch (error) {
     case SealError::kNotThisFormat:
-      return "it is not in this format, or in a newer version of it";
+      return "it is not a sealed file that this version knows (age v1, Backupy chunk stream v1)";
     case SealError::kHeaderMalformed:
       return "its header is malformed";
     case SealError::kHeaderTooLarge:

@@ -92,7 +92,10 @@ std::string sentence(const std::string& key_id, const std::string& plan,
              " follows another snapshot than the one that is there: the chain was changed, or "
              "that host's key is in use on two machines";
     case repo::ChainFault::kRolledBack:
-      return which + " was seen here before and is gone: the repository was rolled back";
+      return which +
+             " was seen here before and is gone: the repository was rolled back; bring the newer "
+             "state back, or, if there is none, move the file heads of $SEALANE_HOME away to go on "
+             "from here";
     case repo::ChainFault::kRewritten:
       return which +
              " is not the one that was seen here before: the chain was rewritten, or that "

@@ -103,6 +103,14 @@ class MainJob(Stage):
         with open(self.path("dump.db"), "rb") as file:
             self.assertEqual(result.stdout, file.read())
         self.expect(2, "restore", "latest", "-i", self.path("recovery.key"), "-o", self.path("dump.db"))
+        # What is no regular file is not replaced by one, whatever was said: think of /dev/null.
+        os.mkfifo(self.path("pipe"))
+        os.symlink("dump.db", self.path("link"))
+        for name in ("pipe", "link"):
+            before = os.lstat(self.path(name))
+            for to in (("-o", self.path(name)), ("--to", "sqlite:" + self.path(name))):
+                self.expect(2, "restore", "latest", "-i", self.path("recovery.key"), *to, "--overwrite")
+            self.assertEqual(os.lstat(self.path(name)).st_ino, before.st_ino)
 
     @need("age", "zstd")
     def test_stock_tools_open_it(self):
@@ -120,14 +128,6 @@ class MainJob(Stage):
         with open(commit, encoding="utf-8") as file:
             text, signature = file.read().split("-----BEGIN", 1)
         with open(self.path("sig"), "w", encoding="utf-8") as file:
-        # What is no regular file is not replaced by one, whatever was said: think of /dev/null.
-        os.mkfifo(self.path("pipe"))
-        os.symlink("dump.db", self.path("link"))
-        for name in ("pipe", "link"):
-            before = os.lstat(self.path(name))
-            for to in (("-o", self.path(name)), ("--to", "sqlite:" + self.path(name))):
-                self.expect(2, "restore", "latest", "-i", self.path("recovery.key"), *to, "--overwrite")
-            self.assertEqual(os.lstat(self.path(name)).st_ino, before.st_ino)
             file.write("-----BEGIN" + signature)
         with open(self.path("home", "identity.pub"), encoding="utf-8") as file:
             key = file.read()
@@ -164,6 +164,10 @@ class MainJob(Stage):
                         file.write(b"x")
                 else:
                     os.remove(victim)
+                if damage == "pipe":
+                    os.mkfifo(victim)  # who waits for its other end waits for ever
+                elif damage == "link":
+                    os.symlink(name, victim)
                 _, err = self.expect(30, "verify", "--repo", copy)
                 self.assertIn(os.path.basename(name), err, damage)
                 self.expect(30, "restore", "--repo", copy, "latest", "-i", self.path("recovery.key"),
@@ -181,10 +185,6 @@ class MainJob(Stage):
         with open(commit, "w", encoding="utf-8") as file:
             file.write(text.replace('"plan": "shop"', '"plan": "shoq"').replace('"plan":"shop"', '"plan":"shoq"'))
         self.expect(30, "verify")
-                if damage == "pipe":
-                    os.mkfifo(victim)  # who waits for its other end waits for ever
-                elif damage == "link":
-                    os.symlink(name, victim)
 
     def test_unknown_signer(self):
         self.back_up()
@@ -205,6 +205,11 @@ class MainJob(Stage):
         _, err = self.expect(30, "verify")
         self.assertIn("rolled back", err.lower().replace("-", " "))
         self.back_up(code=30)
+        # What the message advises if there is no newer state.
+        self.assertIn("heads", err)
+        os.remove(self.path("home", "heads"))
+        self.back_up()
+        self.ok("verify")
 
     def test_forked_chain(self):
         self.back_up()
@@ -280,14 +285,14 @@ class MainJob(Stage):
             while not self.temporaries():
                 self.assertLess(time.monotonic(), deadline, "the backup never started")
                 time.sleep(0.01)
+            # Twice, as timeout(1) and the impatient do: the second must not stop the cleaning up.
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.001)
             process.send_signal(signal.SIGINT)
             self.assertEqual(process.wait(timeout=60), 130)
             process.stdin = None
         self.assertEqual(self.temporaries(), [])
         self.assertEqual(self.snapshots(), [])
-            # Twice, as timeout(1) and the impatient do: the second must not stop the cleaning up.
-            process.send_signal(signal.SIGINT)
-            time.sleep(0.001)
         self.ok("verify")
 
     def test_consistent_under_a_writer(self):
@@ -342,9 +347,17 @@ class MainJob(Stage):
             with open(os.path.join(tree, name), "w", encoding="utf-8") as file:
                 file.write(name)
         os.chmod(os.path.join(tree, "secret"), 0)
-        _, err = self.back_up(code=3, source="file:" + tree, user=self.plain_user())
+        user = self.plain_user()
+        _, err = self.back_up(code=3, source="file:" + tree, user=user)
         self.assertIn("secret", err)
         self.assertEqual(len(self.snapshots()), 1)
+        # Who restores it hears of it too: an exact restore lacks what the snapshot never had.
+        for to in (("--to", "file:" + self.path("tmp", "out")), ("-o", self.path("tmp", "out.tar"))):
+            _, err = self.ok("restore", "latest", "-i", self.path("recovery.key"), *to, user=user)
+            self.assertRegex(err, "lacks.*secret")
+        _, err = self.expect(2, "restore", "latest", "-i", self.path("recovery.key"), "-o", self.path("tmp", "out.tar"),
+                             user=user)
+        self.assertIn("--overwrite", err)
 
     def test_stdin(self):
         data = os.urandom(5 << 20)
@@ -365,9 +378,6 @@ class MainJob(Stage):
                     "--plan", "two", "-r", self.recipient)
         self.assertIn("two.sqlite-other", [s["plan"] for s in self.snapshots()])
 
-
-if __name__ == "__main__":
-    main()
     def test_sources_without_a_plan_do_not_share_a_chain(self):
         plans = set()
         for folder in ("a", "b"):
@@ -379,3 +389,6 @@ if __name__ == "__main__":
                 self.assertEqual(messages[-1]["snapshot"]["seq"], 2)
         self.assertEqual(len(plans), 4)
 
+
+if __name__ == "__main__":
+    main()

@@ -77,6 +77,9 @@ TEST(TrustStore, RefusesWithTheLineAndAReason) {
   EXPECT_EQ(fails_at(std::string(200, 'a') + " " + key_text(1)), 1u);
   EXPECT_EQ(fails_at("a " + key_text(1) + std::string(5000, 'c')), 1u);
   EXPECT_EQ(fails_at(std::string(TrustStore::kMaxFileSize + 1, '\n')), 0u);
+  EXPECT_NE(describe(TrustStore::parse(key_text(1) + " shop").error()).find("in front of it"),
+            std::string::npos)
+      << "a public key file as it is";
   EXPECT_EQ(describe(TrustStore::parse("shop ssh-rsa AAAA").error()),
             "line 1: its key: its type is not taken: only OpenSSH Ed25519 and age X25519 keys are");
 }
