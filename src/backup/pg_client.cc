@@ -227,7 +227,10 @@ Result<std::unique_ptr<PgSession>, Error> PgSession::open(const PgConnection& co
 
 Error PgSession::failure(Error error) const {
   if (error.kind == ErrorKind::kInterrupted) return error;
-  return failed(where_ + ": " + error.message);
+  std::string message = where_ + ": " + error.message;
+  if (message.find("no password supplied") != std::string::npos)
+    message += "; give it by ~/.pgpass, PGPASSFILE, PGPASSWORD or in the URL";
+  return failed(std::move(message));
 }
 
 Result<std::vector<std::string>, Error> PgSession::lines(const std::string& statement) {

@@ -480,8 +480,12 @@ class PostgreSqlPasswords : public PostgreSql {
       std::ofstream out(shared->sockets + "/data/pg_hba.conf");
       out << "local all guarded scram-sha-256\n" << old.str();
     }
+    const std::string loaded = "SELECT pg_conf_load_time()";
+    const std::string before = sql("postgres", loaded);
     sql("postgres", "SELECT pg_reload_conf()");
-    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    while (sql("postgres", loaded) == before) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
   }
 };
 
@@ -514,6 +518,10 @@ TEST_F(PostgreSqlPasswords, WrongOneIsRefusedWithoutBeingRepeated) {
   EXPECT_NE(refused.error().message.find("password authentication failed"), std::string::npos)
       << refused.error().message;
   EXPECT_EQ(refused.error().message.find("hunter2"), std::string::npos);
+  const auto missing = open_postgresql_source(url(db, "guarded"), context());
+  ASSERT_FALSE(missing.has_value());
+  EXPECT_NE(missing.error().message.find("give it by ~/.pgpass"), std::string::npos)
+      << missing.error().message;
 }
 
 TEST_F(PostgreSqlPasswords, TablesThatMayNotBeReadAreAnError) {
