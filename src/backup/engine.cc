@@ -188,8 +188,14 @@ class SealLane final : public Lane {
 
   Result<void, Error> work(std::uint64_t index) override {
     sealed_size_ = 0;
+    failure_.reset();
     if (flow_.read_from != nullptr) {
-      SEALANE_TRY(read_at(index));
+      auto read = read_at(index);
+      if (!read.has_value()) {
+        if (flow_.write_to != nullptr) return read;
+        failure_ = std::move(read).error();
+        return success();
+      }
     }
     const bool nothing = size_ == 0 && (index > 0 || !flow_.sealer.seals_empty());
     if (nothing) return success();
@@ -204,7 +210,10 @@ class SealLane final : public Lane {
     return success();
   }
 
-  Result<void, Error> give(std::uint64_t /*index*/) override {
+  // All before this one was read by now: a read that failed behind the end means nothing, and were
+  // it reported, the sink would have had a whole stream and an error.
+  Result<void, Error> give(std::uint64_t index) override {
+    if (failure_ && flow_.last_index.load() >= index) return *failure_;
     return sealed_size_ == 0 ? success() : flow_.write(sealed_.bytes().first(sealed_size_));
   }
 
@@ -239,6 +248,7 @@ class SealLane final : public Lane {
   std::size_t size_ = 0;
   std::size_t sealed_size_ = 0;
   bool last_ = false;
+  std::optional<Error> failure_;  // of a read, until it is known whether it matters
 };
 
 struct FreeCompressor {
