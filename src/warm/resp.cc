@@ -7,6 +7,7 @@ namespace sealane::warm {
 namespace {
 
 constexpr std::size_t kLongestLine = 16;  // mark, digits, CR LF of any length within the limits
+constexpr std::size_t kLongestNote = 1024;
 constexpr std::size_t kCompactAbove = 64 * 1024;
 
 }  // namespace
@@ -60,6 +61,20 @@ Result<std::optional<std::uint64_t>, RespError> RespSplitter::length_line(char m
   return std::optional(value);
 }
 
+// True: one was passed over. False: here is none, or it is not complete.
+Result<bool, RespError> RespSplitter::skip_note() {
+  const std::string_view rest = as_text(ByteSpan(buffer_).subspan(begin_));
+  if (notes_ != Notes::kSkip || !rest.starts_with('#')) return false;
+  const auto end = rest.substr(0, kLongestNote).find('\n');
+  if (end == rest.npos) {
+    if (rest.size() >= kLongestNote) return RespError::kNotACommand;
+    return false;
+  }
+  begin_ += end + 1;
+  consumed_ += end + 1;
+  return true;
+}
+
 Result<std::optional<RespCommand>, RespError> RespSplitter::next() {
   if (error_) return *error_;
   const auto fail = [this](RespError error) {
@@ -68,8 +83,16 @@ Result<std::optional<RespCommand>, RespError> RespSplitter::next() {
   };
   if (buffered() < wanted_) return std::optional<RespCommand>();
   if (!in_command_) {
+    for (bool skipped = true; skipped;) {
+      const auto note = skip_note();
+      if (!note.has_value()) return fail(note.error());
+      skipped = note.value();
+    }
     at_ = 0;
     words_.clear();
+    if (notes_ == Notes::kSkip && buffered() > 0 && buffer_[begin_] == std::byte{'#'}) {
+      return std::optional<RespCommand>();
+    }
     const auto count = length_line('*', kMaxCommandWords);
     if (!count.has_value()) return fail(count.error());
     if (!count.value()) return std::optional<RespCommand>();

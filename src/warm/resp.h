@@ -33,16 +33,20 @@ struct RespCommand {
 
 // Cuts a byte stream into commands. Any cut of the stream gives the same commands. Errors are
 // final. Memory: the largest command, and what was fed beyond it. Not thread-safe.
+// With kSkip, lines that begin with '#' between commands are passed over: append-only files have
+// such.
 class RespSplitter {
  public:
-  explicit RespSplitter(std::size_t max_command_size = kMaxCommandSize)
-      : limit_(max_command_size) {}
+  enum class Notes : std::uint8_t { kRefuse, kSkip };
+  explicit RespSplitter(std::size_t max_command_size = kMaxCommandSize,
+                        Notes notes = Notes::kRefuse)
+      : limit_(max_command_size), notes_(notes) {}
   void feed(ByteSpan data);
   // The next whole command, or nothing until more is fed.
   Result<std::optional<RespCommand>, RespError> next();
   // After the last byte: kTruncated if a command was begun.
   Result<void, RespError> finish() const;
-  std::uint64_t consumed() const { return consumed_; }  // bytes of whole commands so far
+  std::uint64_t consumed() const { return consumed_; }  // bytes of whole commands and notes so far
   // How many bytes at least are missing, where it is known: reading less makes no sense.
   std::size_t wanted() const { return wanted_ > buffered() ? wanted_ - buffered() : 0; }
 
@@ -54,7 +58,10 @@ class RespSplitter {
   std::size_t buffered() const { return buffer_.size() - begin_; }
   Result<std::optional<std::uint64_t>, RespError> length_line(char mark, std::uint64_t limit);
 
+  Result<bool, RespError> skip_note();
+
   std::size_t limit_;
+  Notes notes_;
   Bytes buffer_;
   std::size_t begin_ = 0;   // of the command under way
   std::size_t at_ = 0;      // of what was not understood yet, from begin_

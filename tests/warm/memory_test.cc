@@ -127,7 +127,7 @@ TEST(Memory, PartsArriveWholeAndResume) {
 }
 
 TEST(Memory, KeepsNothingOfWhatIsCutOrTooMuch) {
-  MemorySink sink(40);
+  MemorySink sink(30);
   const Bytes whole = commands_of({{"DEL", "a"}});
   MemoryContent cut(ByteSpan(whole).first(whole.size() - 1));
   const ApplyResult result = sink.apply({}, cut);

@@ -36,8 +36,7 @@ inline constexpr std::size_t kMaxCursorSize = 4096;  // bounds a journal's line
 // Bounds what one part may take of memory, whatever was asked for.
 inline constexpr std::size_t kMaxPartSize = std::size_t{1} << 30;
 
-// Whole RESP commands (arrays of bulk strings), never cut. Applied whole, or its failures are
-// counted; applied twice it changes nothing more.
+// Whole RESP commands (arrays of bulk strings), never cut. Applied twice it changes nothing more.
 struct Part {
   Bytes commands;
   ByteArray<32> digest{};              // SHA-256 of `commands`
@@ -45,7 +44,10 @@ struct Part {
   std::optional<std::uint32_t> count;  // of the series' parts, where the source knows it
   std::uint64_t keys = 0;              // complete keys in it
   std::uint64_t command_count = 0;
-  TokenRange range;   // no key of the part lies outside
+  TokenRange range;  // no key of the part lies outside
+  // It goes on with a key of the part before it: apply it after that one, and only if that one was
+  // applied whole.
+  bool continues = false;
   PartCursor behind;  // resume() with this goes on after the part
 };
 
@@ -56,8 +58,10 @@ class Source {
     std::uint64_t keys = 0;                   // read so far
     std::optional<std::uint64_t> total_keys;  // of the store; an estimate
     std::uint64_t vanished = 0;               // deleted or expired between listing and reading
-    std::uint64_t out_of_range = 0;           // left out: token outside the wanted range
-    std::uint64_t bytes = 0;                  // of commands made
+    std::uint64_t left_out = 0;  // cannot be read whole: changing all the time, or of no kind that
+                                 // can be written as commands. Then the copy is not complete
+    std::uint64_t out_of_range = 0;  // left out: token outside the wanted range
+    std::uint64_t bytes = 0;         // of commands made
   };
   virtual ~Source() = default;
   virtual std::string description() const = 0;  // without secrets
