@@ -62,24 +62,41 @@ class IpsecMbAesCbc final : public AesCbc {
 
   Opened decrypt(ByteSpan ciphertext, MutableByteSpan out) override {
     check_cbc_sizes(ciphertext, out);
-    set(0, as_uchar(ciphertext), as_uchar(out), ciphertext.size(), iv());
-    run(1, IMB_DIR_DECRYPT);
+    ByteArray<kBlockSize> from;  // copied: in place, the ciphertext goes
+    std::ranges::copy(iv_.expose(), from.begin());
+    for (std::size_t at = 0; at < ciphertext.size(); at += kJobLimit) {
+      const std::size_t size = std::min(kJobLimit, ciphertext.size() - at);
+      ByteArray<kBlockSize> next;
+      std::ranges::copy(ciphertext.subspan(at + size - kBlockSize, kBlockSize), next.begin());
+      set(0, as_uchar(ciphertext) + at, as_uchar(out) + at, size, as_uchar(ByteSpan(from)));
+      run(1, IMB_DIR_DECRYPT);
+      from = next;
+    }
     return remove_padding(out);
   }
 
  private:
   static constexpr std::size_t kBurst = IMB_MAX_BURST_SIZE;
+  // The library counts a job's bytes with 16 bits; this many whole blocks fit.
+  static constexpr std::size_t kJobLimit = 65520;
 
   // All bodies side by side, then all last blocks, each of which goes on from its body's end: so no
   // piece is copied.
   void encrypt_burst(std::span<const Piece> pieces) {
-    std::size_t jobs = 0;
-    for (const Piece& piece : pieces) {
-      const std::size_t body = body_of(piece);
-      if (body == 0) continue;
-      set(jobs++, as_uchar(piece.plaintext), as_uchar(piece.out), body, iv());
+    std::size_t at = 0;
+    for (bool more = true; more; at += kJobLimit) {
+      std::size_t jobs = 0;
+      more = false;
+      for (const Piece& piece : pieces) {
+        const std::size_t body = body_of(piece);
+        if (body <= at) continue;
+        const std::size_t size = std::min(kJobLimit, body - at);
+        more = more || body > at + size;
+        auto* out = as_uchar(piece.out) + at;
+        set(jobs++, as_uchar(piece.plaintext) + at, out, size, at == 0 ? iv() : out - kBlockSize);
+      }
+      if (jobs > 0) run(jobs, IMB_DIR_ENCRYPT);
     }
-    if (jobs > 0) run(jobs, IMB_DIR_ENCRYPT);
     for (std::size_t i = 0; i < pieces.size(); ++i) {
       const Piece& piece = pieces[i];
       const std::size_t body = body_of(piece);

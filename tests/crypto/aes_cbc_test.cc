@@ -92,6 +92,33 @@ TEST_P(AesCbcBy, ManyPiecesAtOnceAreTheSameAsOneByOne) {
   }
 }
 
+// Beyond 65520 bytes the engine works in steps.
+TEST_P(AesCbcBy, LongPiecesAreTheSame) {
+  const auto cipher = make(key_, iv_);
+  const auto reference = make_aes_cbc(AesCbcKey(key_), AesCbcIv(iv_), AesCbcEngine::kOpenSsl);
+  std::mt19937_64 engine(3);
+  std::vector<Bytes> plaintexts;
+  std::vector<Bytes> sealed;
+  for (const std::size_t size :
+       {65519UL, 65520UL, 65521UL, 65535UL, 65536UL, 131039UL, 131040UL, 200'000UL, 5'000'000UL}) {
+    plaintexts.emplace_back(size);
+    for (std::byte& b : plaintexts.back()) b = static_cast<std::byte>(engine());
+    sealed.emplace_back(AesCbc::padded_size(size));
+  }
+  std::vector<AesCbc::Piece> pieces;
+  for (std::size_t i = 0; i < sealed.size(); ++i) pieces.push_back({plaintexts[i], sealed[i]});
+  cipher->encrypt(pieces);
+  for (std::size_t i = 0; i < sealed.size(); ++i) {
+    ASSERT_EQ(sealed[i], encrypt(*reference, plaintexts[i])) << plaintexts[i].size();
+    Bytes opened(sealed[i].size());
+    const AesCbc::Opened result = cipher->decrypt(sealed[i], opened);
+    ASSERT_TRUE(result.padding_good);
+    ASSERT_TRUE(std::ranges::equal(ByteSpan(opened).first(result.size), plaintexts[i]));
+    cipher->decrypt(sealed[i], sealed[i]);
+    ASSERT_EQ(sealed[i], opened) << "in place";
+  }
+}
+
 TEST_P(AesCbcBy, EveryPaddingIsJudged) {
   const auto cipher = make(key_, iv_);
   // Two blocks, of which a third is cut off: so the last block is ours to choose.
