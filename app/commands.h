@@ -19,6 +19,9 @@ Command drill_command();
 Command forget_command();
 Command pipe_listen_command();
 Command pipe_dial_command();
+Command warm_push_command();
+Command warm_serve_command();
+Command warm_compare_command();
 Command version_command();
 
 Command generate_man_command();  // hidden, as the next

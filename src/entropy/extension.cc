@@ -1,0 +1,125 @@
+#include "entropy/extension.h"
+
+#include "base/byte_reader.h"
+#include "base/check.h"
+#include "crypto/kdf.h"
+
+namespace sealane::entropy {
+namespace {
+
+constexpr std::uint32_t kBlockMagic = 0x454E5831;
+constexpr std::uint32_t kAckMagic = 0x454E5841;
+constexpr std::uint16_t kVersion = 1;
+constexpr std::size_t kAckMacSize = 24;
+
+using MacKey = Secret<struct EntropyMacKeyTag, 32>;
+
+MacKey mac_key(const ClusterSecret& secret, const SnapshotId& snapshot) {
+  ByteArray<32> bytes;
+  crypto::hkdf_sha256(secret.expose(), snapshot, as_bytes("entropy-ext-1"), bytes);
+  MacKey key{std::span<const std::byte, 32>(bytes)};
+  cleanse(bytes);
+  return key;
+}
+
+crypto::Sha256Digest block_mac(const ClusterSecret& secret, const SnapshotId& snapshot,
+                               BoundHeader bound, ByteSpan block) {
+  Bytes signed_bytes;
+  signed_bytes.reserve(bound.size() + block.size());
+  signed_bytes.insert(signed_bytes.end(), bound.begin(), bound.end());
+  signed_bytes.insert(signed_bytes.end(), block.begin(), block.end());
+  return crypto::hmac_sha256(mac_key(secret, snapshot).expose(), signed_bytes);
+}
+
+}  // namespace
+
+void encode(const Extension& value, BoundHeader bound, const ClusterSecret& secret,
+            MutableByteSpan out) {
+  SEALANE_CHECK(value.sender.size() <= Extension::kMaxNameSize);
+  SEALANE_CHECK(out.size() == value.encoded_size());
+  ByteWriter writer;
+  writer.u32(kBlockMagic).u16(kVersion).u16(static_cast<std::uint16_t>(out.size()));
+  writer.u32(value.flags).bytes(value.snapshot).u64(value.created_ms);
+  writer.u32(value.part).u32(value.parts).u32(value.range_start).u32(value.range_end);
+  writer.bytes(value.digest).u8(static_cast<std::uint8_t>(value.sender.size()));
+  writer.text(value.sender);
+  writer.bytes(block_mac(secret, value.snapshot, bound, writer.view()));
+  std::ranges::copy(writer.view(), out.begin());
+}
+
+Result<Extension, ExtensionError> decode_extension(ByteSpan reserved, BoundHeader bound,
+                                                   std::span<const ClusterSecret> secrets,
+                                                   std::size_t* secret_used) {
+  ByteReader reader(reserved);
+  if (reader.u32() != kBlockMagic) return ExtensionError::kAbsent;
+  const auto version = reader.u16();
+  if (!version) return ExtensionError::kMalformed;
+  if (*version != kVersion) return ExtensionError::kAbsent;
+  const auto size = reader.u16();
+  if (!size || *size > reserved.size() || *size < Extension::kFixedSize + Extension::kMacSize) {
+    return ExtensionError::kMalformed;
+  }
+  const ByteSpan block = reserved.first(*size - Extension::kMacSize);
+  const ByteSpan mac = reserved.subspan(block.size(), Extension::kMacSize);
+  ByteReader fields(block.subspan(8));
+  Extension out;
+  out.flags = *fields.u32();
+  out.snapshot = *fields.array<16>();
+  out.created_ms = *fields.u64();
+  out.part = *fields.u32();
+  out.parts = *fields.u32();
+  out.range_start = *fields.u32();
+  out.range_end = *fields.u32();
+  out.digest = *fields.array<32>();
+  const std::size_t name_size = *fields.u8();
+  if (name_size > Extension::kMaxNameSize || name_size != fields.remaining()) {
+    return ExtensionError::kMalformed;
+  }
+  out.sender = to_text(fields.rest());
+  for (std::size_t i = 0; i < secrets.size(); ++i) {
+    const auto expected = block_mac(secrets[i], out.snapshot, bound, block);
+    if (!crypto::constant_time_equal(expected, mac)) continue;
+    if (secret_used != nullptr) *secret_used = i;
+    return out;
+  }
+  return ExtensionError::kNotAuthentic;
+}
+
+void encode(const Acknowledgement& value, const ClusterSecret& secret,
+            std::span<std::byte, Acknowledgement::kEncodedSize> out) {
+  ByteWriter writer;
+  writer.u32(kAckMagic).u16(kVersion).u16(static_cast<std::uint16_t>(value.status));
+  writer.bytes(value.snapshot).u32(value.applied).u32(value.skipped).u32(value.failed);
+  writer.u32(value.part);
+  const auto mac = crypto::hmac_sha256(mac_key(secret, value.snapshot).expose(), writer.view());
+  writer.bytes(ByteSpan(mac).first(kAckMacSize));
+  std::ranges::copy(writer.view(), out.begin());
+}
+
+Result<Acknowledgement, AckError> decode_acknowledgement(
+    std::span<const std::byte, Acknowledgement::kEncodedSize> in, const ClusterSecret& secret,
+    const SnapshotId& snapshot, std::uint32_t part) {
+  constexpr std::size_t kSigned = Acknowledgement::kEncodedSize - kAckMacSize;
+  ByteReader reader(ByteSpan(in).first(kSigned));
+  if (reader.u32() != kAckMagic || reader.u16() != kVersion) return AckError::kMalformed;
+  const std::uint16_t status = *reader.u16();
+  if (status > static_cast<std::uint16_t>(AckStatus::kSinkFailed)) return AckError::kMalformed;
+  Acknowledgement out;
+  out.status = static_cast<AckStatus>(status);
+  out.snapshot = *reader.array<16>();
+  out.applied = *reader.u32();
+  out.skipped = *reader.u32();
+  out.failed = *reader.u32();
+  out.part = *reader.u32();
+  // The key is that of the snapshot we ask about, so another's answer is not authentic either.
+  const auto mac =
+      crypto::hmac_sha256(mac_key(secret, snapshot).expose(), ByteSpan(in).first(kSigned));
+  if (!crypto::constant_time_equal(ByteSpan(mac).first(kAckMacSize),
+                                   ByteSpan(in).last(kAckMacSize))) {
+    return AckError::kNotAuthentic;
+  }
+  if (out.snapshot != snapshot || out.part != part) return AckError::kOther;
+  return out;
+}
+
+}  // namespace sealane::entropy

@@ -1,0 +1,119 @@
+#pragma once
+// The extension block, in the reserved bytes of the snapshot header, and the acknowledgement that
+// answers it. The foreign engine ignores the one and never reads the other. Format:
+// docs/protocol/entropy.md, section 6. Integers are big-endian.
+//
+//   offset  size  field        (from byte 8 of the snapshot header)
+//        0     4  magic        45 4E 58 31
+//        4     2  version      1
+//        6     2  block_size   of all of it, the MAC too: 85 + n + 32
+//        8     4  flags        1 acknowledgement wanted, 2 idempotent commands, 4 part of a series,
+//                              8 digest exchange follows on request; others are ignored
+//       12    16  snapshot     its random id
+//       28     8  created      milliseconds since 1970
+//       36     4  part         its index
+//       40     4  parts        their number, 0 unknown
+//       44     4  range_start  of tokens, exclusive
+//       48     4  range_end    inclusive
+//       52    32  digest       SHA-256 of this connection's plaintext
+//       84     1  n            0..64
+//       85     n  sender       its name
+//     85+n    32  MAC          HMAC-SHA-256 over the negotiation header, total_len, encrypted and
+//                              the block up to here
+//
+//   offset  size  field        the acknowledgement
+//        0     4  magic        45 4E 58 41
+//        4     2  version      1
+//        6     2  status       AckStatus
+//        8    16  snapshot
+//       24     4  applied      commands
+//       28     4  skipped
+//       32     4  failed
+//       36     4  part         so that the answer to one part is none to another
+//       40    24  MAC          HMAC-SHA-256 over the bytes before, its first 24 bytes
+//
+// The key of both MACs is HKDF-SHA-256(cluster secret, salt = snapshot, info = "entropy-ext-1").
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "crypto/hash.h"
+#include "entropy/key_file.h"
+#include "entropy/wire.h"
+
+namespace sealane::entropy {
+
+using SnapshotId = ByteArray<16>;
+
+struct Extension {
+  static constexpr std::size_t kMaxNameSize = 64;  // bounds the block within the smallest header
+  static constexpr std::size_t kFixedSize = 85;
+  static constexpr std::size_t kMacSize = 32;
+  static constexpr std::uint32_t kAcknowledge = 1;
+  static constexpr std::uint32_t kIdempotent = 2;
+  static constexpr std::uint32_t kSeries = 4;
+  static constexpr std::uint32_t kDigestExchange = 8;
+
+  std::uint32_t flags = kAcknowledge;
+  SnapshotId snapshot{};
+  std::uint64_t created_ms = 0;
+  std::uint32_t part = 0;
+  std::uint32_t parts = 0;
+  std::uint32_t range_start = 0;
+  std::uint32_t range_end = 0;
+  crypto::Sha256Digest digest{};
+  std::string sender;
+  friend bool operator==(const Extension&, const Extension&) = default;
+
+  std::size_t encoded_size() const { return kFixedSize + sender.size() + kMacSize; }
+};
+
+// What the MAC binds besides the block: the 20 bytes of the negotiation, total_len and encrypted.
+using BoundHeader = std::span<const std::byte, kNegotiationSize + 8>;
+
+// REQUIRES: the name is within its limit, and `out` has encoded_size() bytes.
+void encode(const Extension& value, BoundHeader bound, const ClusterSecret& secret,
+            MutableByteSpan out);
+
+enum class ExtensionError : std::uint8_t {
+  kAbsent =
+      1,       // no magic, or a version that is not known: to be ignored as the foreign engine does
+  kMalformed,  // begins as ours and is not; nobody but an attacker or a fault writes that
+  kNotAuthentic,
+};
+// `reserved` is what follows byte 8 of the snapshot header. Bytes after the block are ignored.
+Result<Extension, ExtensionError> decode_extension(ByteSpan reserved, BoundHeader bound,
+                                                   std::span<const ClusterSecret> secrets,
+                                                   std::size_t* secret_used = nullptr);
+
+enum class AckStatus : std::uint16_t {
+  kApplied = 0,
+  kPartly = 1,  // some commands failed, or it ended in the middle
+  kRefused = 2,
+  kBusy = 3,        // later
+  kSinkFailed = 4,  // nothing, or an unknown part of it, was applied
+};
+struct Acknowledgement {
+  static constexpr std::size_t kEncodedSize = 64;
+  AckStatus status = AckStatus::kRefused;
+  SnapshotId snapshot{};
+  std::uint32_t part = 0;
+  std::uint32_t applied = 0;
+  std::uint32_t skipped = 0;
+  std::uint32_t failed = 0;
+  friend bool operator==(const Acknowledgement&, const Acknowledgement&) = default;
+};
+void encode(const Acknowledgement& value, const ClusterSecret& secret,
+            std::span<std::byte, Acknowledgement::kEncodedSize> out);
+
+enum class AckError : std::uint8_t {
+  kMalformed = 1,  // magic, version or status
+  kNotAuthentic,
+  kOther,  // authentic, of another snapshot or part
+};
+// Accepts only the answer to `snapshot` and `part`.
+Result<Acknowledgement, AckError> decode_acknowledgement(
+    std::span<const std::byte, Acknowledgement::kEncodedSize> in, const ClusterSecret& secret,
+    const SnapshotId& snapshot, std::uint32_t part);
+
+}  // namespace sealane::entropy
