@@ -124,7 +124,7 @@ class ChannelServer::Impl::Handler final : public net::StreamHandler {
       } else if (const auto* plaintext = std::get_if<Receiver::Plaintext>(&*event)) {
         work_->keep(plaintext->bytes);
       } else if (const auto* refused = std::get_if<Receiver::Refused>(&*event)) {
-        work_->refuse(refused->reason);
+        Work::refuse(work_, refused->reason);
       } else {
         Work::apply(work_);
       }
@@ -176,24 +176,22 @@ class ChannelServer::Impl::Handler final : public net::StreamHandler {
       server.options.on_warning(kept.error().message);
       core.give_up(entropy::Reason::kSpoolFailed);
     }
-    void refuse(entropy::Reason reason) {
-      // Too late for the sink: its result is reported when it comes.
-      if (applying) {
-        server.options.on_warning("the sink is still at work on a part of " +
-                                  printable(intake.peer.text) + ", longer than a part may take");
-      } else {
-        intake.refused = reason;
-        intake.why = core.why(reason);
-        server.options.on_intake(intake);
-      }
-      if (connection == nullptr) return;
+    static void refuse(const std::shared_ptr<Work>& work, entropy::Reason reason) {
       // A foreign sender learns of a refusal by the reset that unread input makes; one who signed
       // gets an answer.
-      if (core.answers()) {
-        connection->close();
-      } else {
-        connection->abort();
+      if (work->connection != nullptr && work->core.answers()) work->connection->close();
+      if (work->connection != nullptr && !work->core.answers()) work->connection->abort();
+      Impl& to = work->server;
+      if (work->applying) {
+        // Too late for the sink: its result is reported when it comes.
+        to.options.on_warning("the sink is still at work on a part of " +
+                              printable(work->intake.peer.text) + ", longer than a part may take");
+        return;
       }
+      work->intake.refused = reason;
+      work->intake.why = work->core.why(reason);
+      // After the connection is closed: how long a report takes is nothing for the peer to see.
+      to.loop.post([work] { work->server.options.on_intake(work->intake); });
     }
     static void apply(const std::shared_ptr<Work>& work) {
       // A stranger learns nothing from when we close: neither whether it decrypted nor how long the

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/byte_reader.h"
 #include "tests/entropy/support.h"
 
 namespace sealane::entropy {
@@ -131,6 +132,57 @@ TEST(Sender, ChunksAreTheSameWhoeverMakesThem) {
     parts.insert(parts.end(), chunks.begin(), chunks.end());
   }
   EXPECT_EQ(parts, whole);
+}
+
+// The same stream, made the plain way: one chunk after the other, by OpenSSL.
+Bytes reference_stream(const SenderSetup& setup, ByteSpan plaintext, const ChunkKeys& keys) {
+  const auto cipher = make_aes_cbc(keys.key, keys.iv, crypto::AesCbcEngine::kOpenSsl);
+  ByteWriter out;
+  out.u32(0x64640001).u32(1).u32(setup.header_size).u32(setup.buffer_size);
+  out.u32(setup.buffer_size + 16).u32(static_cast<std::uint32_t>(plaintext.size()));
+  out.u32(setup.encrypted ? 1 : 0).bytes(Bytes(setup.header_size - 8));
+  while (!plaintext.empty()) {
+    const ByteSpan piece =
+        plaintext.first(std::min<std::size_t>(plaintext.size(), setup.buffer_size));
+    plaintext = plaintext.subspan(piece.size());
+    if (!setup.encrypted) {
+      out.u32_prefixed(piece);
+      continue;
+    }
+    Bytes sealed(crypto::AesCbc::padded_size(piece.size()));
+    const crypto::AesCbc::Piece one{piece, sealed};
+    cipher->encrypt(std::span(&one, 1));
+    out.u32_prefixed(sealed);
+  }
+  return out.take();
+}
+
+TEST(Sender, StreamsAreThoseOfAPlainMakerAtEverySizeThatMatters) {
+  const ChunkKeys keys = testing::test_keys();
+  for (const std::uint32_t buffer : {16U, 32U, 256U, 16384U, kMaxSenderBuffer}) {
+    std::vector<std::size_t> sizes = {buffer - 1U, buffer, buffer + 1U, 2U * buffer};
+    if (buffer <= 256) {
+      for (std::size_t size = 0; size <= 64; ++size) sizes.push_back(size);
+      for (std::uint64_t i = 0; i < 10; ++i) {
+        sizes.push_back(std::to_integer<std::size_t>(testing::random_bytes(1, i)[0]) * 37);
+      }
+    }
+    for (const std::size_t size : sizes) {
+      const Bytes plaintext = testing::random_bytes(size, size);
+      for (const std::uint32_t header : {8U, 64U, 1024U}) {
+        if (buffer == kMaxSenderBuffer && header != 64U) continue;
+        for (const bool encrypted : {false, true}) {
+          SenderSetup setup;
+          setup.header_size = header;
+          setup.buffer_size = buffer;
+          setup.encrypted = encrypted;
+          ASSERT_EQ(testing::encode_stream(setup, plaintext, keys),
+                    reference_stream(setup, plaintext, keys))
+              << buffer << " " << size << " " << header << " " << encrypted;
+        }
+      }
+    }
+  }
 }
 
 TEST(Sender, TakesTheAnswerInAnyCuts) {
