@@ -32,6 +32,7 @@ enum class RsaError : std::uint8_t { kRefused = 1 };
 enum class PssSalt : std::uint8_t {
   kAny = 1,  // whatever length the signature has
   kMaximum,  // exactly the largest that fits: size - 34 (for whole-byte moduli)
+  kDigest,   // exactly 32
 };
 
 class RsaPublicKey {

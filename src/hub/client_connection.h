@@ -49,11 +49,15 @@ struct ClientOptions {
   std::optional<crypto::Sha256Digest> pin;  // of the hub's key: RsaPublicKey::fingerprint()
   Features features = kAllFeatures;         // accepted
   Duration login_timeout = std::chrono::seconds(20);  // a Python hub logs in one at a time
-  Duration heartbeat_cap = std::chrono::seconds(10);  // at most between frames, to a legacy hub
-  Duration stop_timeout = std::chrono::seconds(2);    // from STOP to the hub's answer
+  // At most between two frames to a legacy hub, which gives up after 30 s whatever it announced.
+  // Unset: as announced.
+  std::optional<Duration> heartbeat_cap = std::chrono::seconds(10);
+  Duration stop_timeout = std::chrono::seconds(2);  // from STOP to the hub's answer
   // Nothing from an upgraded hub for so long: dead. It is asked (PING) at half of it.
   Duration silence_limit = std::chrono::seconds(60);
-  bool pace_legacy = true;                   // see HubConnection::paced()
+  ShortTime short_time = ShortTime::kExtend;
+  bool allow_empty = false;  // C2C without data to a legacy hub: it disconnects the recipient
+  bool pace_legacy = true;   // see HubConnection::paced()
   std::size_t legacy_data_limit = 8 * 1024;  // of one C2C to a hub that reads once
   // Of challenges without magic: shorter ones could be foreseen. Python hubs send 2048, or 1024.
   std::size_t min_challenge = 32;
@@ -151,7 +155,8 @@ struct ClientCounters {
 class ClientConnection {
  public:
   using Event = ClientEvent;
-  static constexpr std::size_t kMaxJobs = 16;
+  static constexpr std::size_t kMaxJobs = 16;     // under way; bounds memory: input waits
+  static constexpr std::size_t kMaxEvents = 256;  // waiting; input waits
 
   // REQUIRES: !problem_with(options).
   ClientConnection(ClientOptions options, RandomSource& random, SteadyTime now, WallTime wall);

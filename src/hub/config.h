@@ -42,6 +42,11 @@ class Features {
     both.bits_ = bits_ & other.bits_;
     return both;
   }
+  constexpr Features operator|(Features other) const {
+    Features either;
+    either.bits_ = bits_ | other.bits_;
+    return either;
+  }
   friend constexpr bool operator==(Features, Features) = default;
 
  private:
@@ -58,8 +63,9 @@ inline constexpr std::uint64_t kExtensionVersion = 1;  // bb_ext
 // Of the hub. Members of the JSON object, in this order; Python's layout (a blank after : and ,).
 struct Config {
   static constexpr std::size_t kMaxSize = 16 * 1024;  // bounds parsing
-  static constexpr std::size_t kMaxMembers = 256;     // likewise
   static constexpr std::size_t kMaxDepth = 16;        // likewise
+  // Longer ones mean nothing, and would overflow.
+  static constexpr std::chrono::hours kMaxTime{24 * 365};
   std::optional<std::chrono::milliseconds> heartbeat_interval;
   std::optional<std::chrono::milliseconds> heartbeat_timeout;
   std::uint64_t extension_version = 0;        // bb_ext; 0: absent
@@ -74,15 +80,15 @@ enum class ConfigError : std::uint8_t {
   kTooLarge = 1,
   kNotJson,
   kNotAnObject,
-  kDuplicate,  // a member twice, or two spellings of one that differ
+  kDuplicate,  // a member twice
   kBadValue,   // one of ours that is no number, no text, negative, or not what its name says
 };
 std::string_view describe(ConfigError error);
 
 // Writes heartbeat_interval and both spellings of the time-out; whole seconds as integers.
 std::string encode(const Config& config);
-// Reads heartbeat_interval, heartbeat_intervall, heartbeat_timeout and heartbeat_timout; integers
-// and fractions.
+// Reads heartbeat_interval, heartbeat_intervall, heartbeat_timeout and heartbeat_timout, the first
+// of each two before the other; integers and fractions.
 Result<Config, ConfigError> decode_config(std::string_view json);
 
 }  // namespace sealane::hub

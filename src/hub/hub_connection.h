@@ -54,11 +54,13 @@ struct HubOptions {
   std::vector<std::pair<std::string, std::string>> other_settings;  // CONFIG members, JSON text
   crypto::PssSalt pss_verify = crypto::PssSalt::kAny;
   ShortTime short_time = ShortTime::kExtend;
+  bool stop_on_bad_frame = true;              // tell a client whose frame does not open; then close
   bool pace_legacy = true;                    // see paced()
   std::size_t legacy_data_limit = 8 * 1024;   // of one C2C to a legacy client that reads once
   std::size_t send_queue_limit = 256 * 1024;  // bytes of output; deliver() is kBusy above it
   std::uint64_t frames_per_second = 0;        // of one client; 0: no limit. More is left unread
   std::uint64_t frames_burst = 1000;
+  Duration stall_limit = std::chrono::seconds(30);  // output that does not move at all
 
   static constexpr std::size_t kDefaultChallenge = 2048;
   static constexpr std::size_t kMinChallenge = 82;      // a bound one
@@ -78,6 +80,7 @@ enum class HubStop : std::uint8_t {
   kUpgradeFailed,   // an answer that does not verify
   kIdle,            // nothing came within the idle limit
   kBadFrame,        // what does not open: damaged, forged, replayed
+  kStalled,         // it reads nothing of what waits for it
 };
 std::string_view describe(HubStop reason);
 
@@ -138,6 +141,8 @@ class HubConnection {
   using Event = HubEvent;
   static constexpr std::size_t kMaxJobs = 16;        // under way; bounds memory: input waits
   static constexpr std::size_t kMaxLoginBlocks = 8;  // RSA work for who has proven nothing
+  static constexpr std::size_t kMaxAnswers = 8;      // of a kSealane client: bounds forged ones
+  static constexpr std::size_t kMaxEvents = 256;     // waiting; input waits
 
   // `options` and `random` must outlive it. `wall` is the time for what is sent; only `now` moves
   // deadlines. REQUIRES: !problem_with(options).
@@ -186,8 +191,9 @@ class HubConnection {
   bool tell(const RefusalMessage& refusal, SteadyTime now);
   bool tell(const StatesMessage& states, SteadyTime now);  // REQUIRES: at most kMaxStates
   bool tell(const HubStatusMessage& status, SteadyTime now);
-  // New announced times, and settings; flat members only, as legacy clients need it.
-  void configure(const Config& config, SteadyTime now);
+  // New announced times, and settings; flat members only, as legacy clients need it. False: not
+  // ready; nothing was sent.
+  bool configure(const Config& config, SteadyTime now);
   // The gateway slows a client down: nothing is read of it until then.
   void pause_input(SteadyTime until);
   // STOP, then the end. In any state; before a proven login without a frame.

@@ -46,7 +46,7 @@ struct Job {
 using JobOutcome = Result<Bytes, crypto::RsaError>;
 struct JobResult {
   JobNumber number{};
-  JobOutcome outcome;
+  JobOutcome outcome = crypto::RsaError::kRefused;
 };
 
 // Does it, in this thread. Pure but for OpenSSL's randomness.

@@ -5,7 +5,7 @@
 // The hub's share is in its first CONFIG (bb_share), the client's in its answer, which must be the
 // first frame after that, with bb_proof: PSS by the client's key over
 //
-//   "sealane-hub-upgrade@v1" 00  and the transcript hash (32 bytes)
+//   "sealane-hub-upgrade@v1", a zero byte, the transcript hash (32 bytes)
 //
 // Transcript hash: SHA-256 over, each with its 4-byte big-endian size before it,
 //   challenge payload, response plaintext, CONFIG plaintext, client's share, accepted features
