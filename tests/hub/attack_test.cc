@@ -6,6 +6,7 @@
 
 #include "hub/challenge.h"
 #include "hub/frame.h"
+#include "hub/upgrade.h"
 #include "tests/hub/kit.h"
 
 namespace sealane::hub {
@@ -197,7 +198,7 @@ std::vector<Bytes> two_messages(Pair& pair) {
 std::vector<std::string> texts(const HubEnd& hub) {
   std::vector<std::string> found;
   for (const Submitted& one : hub.all<Submitted>()) {
-    found.push_back(to_text(decode_content(one.content)->data));
+    found.push_back(sealane::to_text(decode_content(one.content)->data));
   }
   return found;
 }
