@@ -14,6 +14,7 @@
 #include "crypto/cipher.h"
 #include "crypto/hash.h"
 #include "crypto/kdf.h"
+#include "crypto/rsa.h"
 #include "sealane/crypto/curve.h"
 
 namespace sealane::crypto {
@@ -264,6 +265,45 @@ TEST_F(Wycheproof, X25519) {
   });
   std::cout << "x25519: " << refused << " of the acceptable refused as of low order\n";
   EXPECT_GT(refused, 0);
+}
+
+TEST_F(Wycheproof, RsaOaep2048Sha256) {
+  std::optional<RsaPrivateKey> key;  // one group: checking it costs more than all the tests
+  run("rsa_oaep_2048_sha256_mgf1sha256", [&](const json& group, const json& test, bool valid) {
+    if (!key) {
+      key = RsaPrivateKey::from_pem(as_bytes(group.at("privateKeyPem").get<std::string>())).value();
+    }
+    const Bytes message = bytes_of(test, "msg");
+    const Bytes label = bytes_of(test, "label");
+    const auto opened = key->decrypt(bytes_of(test, "ct"), label);
+    EXPECT_EQ(opened.has_value(), valid);
+    if (valid) {
+      EXPECT_EQ(opened.value(), message);
+      const Bytes again = key->public_key().encrypt(message, label);
+      EXPECT_EQ(key->decrypt(again, label).value(), message);
+    }
+    return true;
+  });
+}
+
+TEST_F(Wycheproof, RsaPss2048Sha256) {
+  int other_salt = 0;
+  run("rsa_pss_2048_sha256_mgf1_32", [&](const json& group, const json& test, bool valid) {
+    const auto pem = group.at("publicKeyPem").get<std::string>();
+    const auto key = RsaPublicKey::from_pem(as_bytes(pem));
+    EXPECT_TRUE(key.has_value());
+    const Bytes message = bytes_of(test, "msg");
+    const Bytes signature = bytes_of(test, "sig");
+    EXPECT_EQ(key.value().verify(message, signature, PssSalt::kDigest).has_value(), valid);
+    // With any salt, those are right as well whose only fault is another salt length.
+    const bool salt = test.at("comment").get<std::string>().starts_with("s_len changed to");
+    EXPECT_EQ(key.value().verify(message, signature, PssSalt::kAny).has_value(), valid || salt);
+    const bool longest = test.at("comment") == "s_len changed to 222";
+    EXPECT_EQ(key.value().verify(message, signature, PssSalt::kMaximum).has_value(), longest);
+    if (salt) ++other_salt;
+    return true;
+  });
+  EXPECT_EQ(other_salt, 6);
 }
 
 TEST_F(Wycheproof, HkdfSha256) { run_hkdf("hkdf_sha256", 255 * 32, &hkdf_sha256); }
