@@ -189,7 +189,7 @@ void Sender::on_reset(SteadyTime) {
 
 std::optional<Sender::Event> Sender::next_event() {
   if (events_.empty()) return std::nullopt;
-  Event event = std::move(events_.front());
+  const Event event = events_.front();
   events_.pop_front();
   return event;
 }

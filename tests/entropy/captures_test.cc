@@ -115,7 +115,9 @@ TEST(Captures, TheOriginalDialectIsRefusedByItsName) {
       ASSERT_TRUE(got.refused);
       // One that is shorter than 20 bytes ends before it can be told.
       EXPECT_EQ(*got.refused, stream.size() < 20 ? Reason::kEofInNegotiation : Reason::kBadMagic);
-      if (stream.size() >= 20) EXPECT_NE(got.why.find("original C dialect"), got.why.npos);
+      if (stream.size() >= 20) {
+        EXPECT_NE(got.why.find("original C dialect"), got.why.npos);
+      }
     }
     ++count;
   }

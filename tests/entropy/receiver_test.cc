@@ -502,7 +502,9 @@ TEST(Receiver, EveryBitOfTheSignedHeaderCounts) {
     const Received got = testing::run(*made.receiver, stream, testing::in_pieces(2000));
     EXPECT_FALSE(got.complete) << at;
     EXPECT_TRUE(got.plaintext.empty()) << at;
-    if (at >= 28) EXPECT_EQ(outcome(got), "unauthenticated") << at;
+    if (at >= 28) {
+      EXPECT_EQ(outcome(got), "unauthenticated") << at;
+    }
   }
   // Behind the block nothing counts.
   Bytes stream = good;

@@ -225,7 +225,9 @@ TEST_P(Channel, AnotherSecretIsRefusedBothWays) {
   start();
   const auto refused = pusher({"other"})->push(part_of(3, 3), series(), nullptr);
   // It did not sign, so it gets no answer: a reset, or where all was read already, an end.
-  if (refused.has_value()) EXPECT_EQ(refused.value().verdict, PushVerdict::kUnknown);
+  if (refused.has_value()) {
+    EXPECT_EQ(refused.value().verdict, PushVerdict::kUnknown);
+  }
   EXPECT_EQ(intakes_.next().refused, Reason::kUnauthenticated);
   // The secret before the last one still counts, for a rotation.
   const auto old = pusher({"old"})->push(part_of(3, 3), series(), nullptr);
@@ -273,7 +275,9 @@ TEST_P(Channel, AForeignPeerIsTakenOnlyWhereItIsPinned) {
     EXPECT_FALSE(intake.authenticated);
     EXPECT_EQ(intake.refused.has_value(), !pinned);
     EXPECT_EQ(sink_.take().size(), pinned ? 1u : 0u);
-    if (pinned) EXPECT_EQ(read_end(socket), 0) << "never a byte";
+    if (pinned) {
+      EXPECT_EQ(read_end(socket), 0) << "never a byte";
+    }
   }
 }
 
