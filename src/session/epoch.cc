@@ -2,12 +2,37 @@
 
 #include <algorithm>
 
+#include "base/byte_reader.h"
+
 namespace sealane::session {
 
+namespace {
+
+std::uint64_t mark_of(const crypto::X25519Public& key) {
+  return load<std::uint64_t>(ByteSpan(key).first<8>());
+}
+
+}  // namespace
+
 bool Epoch::is_replaced(const crypto::X25519Public& key) const {
-  const std::size_t count = std::min(replaced_count_, kReplacedKeys);
-  return std::find(replaced_.begin(), replaced_.begin() + static_cast<std::ptrdiff_t>(count),
-                   key) != replaced_.begin() + static_cast<std::ptrdiff_t>(count);
+  return std::find(replaced_.begin(), replaced_.end(), mark_of(key)) != replaced_.end();
+}
+
+void Epoch::remember_replaced(const crypto::X25519Public& key) {
+  if (replaced_.size() < kReplacedKeys) {
+    replaced_.push_back(mark_of(key));
+  } else {
+    replaced_[replaced_count_ % kReplacedKeys] = mark_of(key);
+  }
+  ++replaced_count_;
+}
+
+bool Epoch::may_follow(const KeyOrder& order) const {
+  if (!newest_) return true;
+  const KeyOrder& last = newest_->order;
+  if (!order.number || !last.number) return order.packet > last.packet;
+  const int ahead = (*order.number - *last.number + kKeyNumbers) % kKeyNumbers;
+  return ahead == 1 || (ahead == 0 && !newest_used_);
 }
 
 bool Epoch::derive(const OwnKey& own, const crypto::X25519Public& peer, const PskKeys* psk) {
@@ -18,16 +43,6 @@ bool Epoch::derive(const OwnKey& own, const crypto::X25519Public& peer, const Ps
   return true;
 }
 
-namespace {
-
-bool is_newer(const KeyOrder& a, const KeyOrder& b) {
-  if (!a.number || !b.number) return a.packet > b.packet;
-  const int ahead = (*a.number - *b.number + kKeyNumbers) % kKeyNumbers;
-  return ahead > 0 && ahead < kKeyNumbers / 2;
-}
-
-}  // namespace
-
 Epoch::KeyNews Epoch::take_key(const crypto::X25519Public& key, const KeyOrder& order,
                                const KeyExchangeBody& body, bool is_answer, const OwnKeys& own,
                                const PskKeys* psk, SteadyTime now) {
@@ -36,16 +51,22 @@ Epoch::KeyNews Epoch::take_key(const crypto::X25519Public& key, const KeyOrder& 
     return KeyNews::kSame;
   }
   if (is_before(key) || is_replaced(key)) return KeyNews::kReplaced;
-  if (newest_ && !is_newer(order, newest_->order)) return KeyNews::kReplaced;
+  if (!may_follow(order)) return KeyNews::kReplaced;
   // Before anything is changed: does it leave a secret?
   if (own.newest() != nullptr) {
     if (!derive_cipher_key(own.newest()->private_key, key, psk).has_value()) {
       return KeyNews::kLowOrder;
     }
   }
-  if (before_) replaced_[replaced_count_++ % kReplacedKeys] = before_->public_key;
-  before_ = newest_;
+  if (newest_ && before_ && order.number && order.number == newest_->order.number) {
+    // It takes the place of one that never was; the one before may still be in use.
+    remember_replaced(newest_->public_key);
+  } else {
+    if (before_) remember_replaced(before_->public_key);
+    before_ = newest_;
+  }
   newest_.emplace();
+  newest_used_ = false;
   newest_->public_key = key;
   newest_->received = now;
   newest_->order = order;
@@ -91,7 +112,7 @@ void Epoch::refresh(const OwnKeys& own, const PskKeys* psk) {
 void Epoch::wipe_before() {
   wipe_before_at.reset();
   if (!before_) return;
-  replaced_[replaced_count_++ % kReplacedKeys] = before_->public_key;
+  remember_replaced(before_->public_key);
   std::erase_if(pairs_, [&](const Pair& pair) { return pair.peer == before_->public_key; });
   before_.reset();
   last_pair_ = 0;
@@ -113,8 +134,9 @@ Epoch::OpenResult Epoch::open(MutableByteSpan packet, PacketIdMask mask, Opened&
     const auto messages = pair.receiving.open_messages(header.value(), packet);
     if (!messages.has_value()) return OpenResult::kDamaged;
     window_.accept(id.value());
-    if (newest_->public_key == pair.peer && newest_->order.packet > id.value()) {
-      newest_->order.packet = id.value();
+    if (newest_->public_key == pair.peer) {
+      newest_used_ = true;
+      if (newest_->order.packet > id.value()) newest_->order.packet = id.value();
     }
     last_pair_ = index;
     opened.id = id.value();

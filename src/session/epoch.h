@@ -35,8 +35,10 @@ struct PeerKey {
 
 class Epoch {
  public:
-  static constexpr std::size_t kMaxPairs = 4;        // two own keys by two of the peer
-  static constexpr std::size_t kReplacedKeys = 16;   // remembered, so that none comes back
+  static constexpr std::size_t kMaxPairs = 4;  // two own keys by two of the peer
+  // Remembered by eight bytes each, so that none comes back from a recording: eleven days of
+  // renewals every minute, 128 KiB.
+  static constexpr std::size_t kReplacedKeys = 16 * 1024;
   static constexpr std::size_t kRecentPackets = 32;  // of key exchange packets, against doubles
 
   enum class KeyNews : std::uint8_t {
@@ -65,6 +67,10 @@ class Epoch {
     return before_ && before_->public_key == key;
   }
   const PeerKey* newest() const { return newest_ ? &*newest_ : nullptr; }
+  // Whether a key of that place can be the next one. A Sealane peer counts one up, and only once
+  // we have shown to have its newest key; what else is said to be newer is a recording from
+  // before the numbers went round. One that got in so never opens a packet, and gives way.
+  bool may_follow(const KeyOrder& order) const;
   // The verified message `body` brought `key`.
   KeyNews take_key(const crypto::X25519Public& key, const KeyOrder& order,
                    const KeyExchangeBody& body, bool is_answer, const OwnKeys& own,
@@ -123,13 +129,15 @@ class Epoch {
     PacketKey receiving;
   };
   bool derive(const OwnKey& own, const crypto::X25519Public& peer, const PskKeys* psk);
+  void remember_replaced(const crypto::X25519Public& key);
 
   SessionId id_;
   SteadyTime created_;
   ReplayWindow window_;
   std::optional<PeerKey> newest_;
   std::optional<PeerKey> before_;
-  std::array<crypto::X25519Public, kReplacedKeys> replaced_{};
+  bool newest_used_ = false;  // a packet opened under it
+  std::vector<std::uint64_t> replaced_;
   std::size_t replaced_count_ = 0;
   std::array<PacketId, kRecentPackets> recent_{};
   std::size_t recent_count_ = 0;

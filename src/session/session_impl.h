@@ -100,7 +100,8 @@ struct Session::Impl final : Outbox::Cutter {
   void handle_plain_messages(PathId from, PacketId id, ByteSpan messages);
   void handle_key_exchange(PathId from, PacketId id, ByteSpan payload);
   // False: counted and dropped.
-  bool accept_unknown(PathId from, const UnverifiedKeyExchange& message, const Epoch* epoch);
+  bool accept_unknown(PathId from, PacketId id, const UnverifiedKeyExchange& message,
+                      const Epoch* epoch);
   bool take_verify_token(PathId from, bool known_session);
   void handle_answer(Epoch& epoch, PacketId id);
   void queue_answer(Epoch& epoch, PathId to);

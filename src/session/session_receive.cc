@@ -203,8 +203,20 @@ bool Session::Impl::take_verify_token(PathId from, bool known_session) {
   return source->bucket.try_take(1, now) && stranger_total->try_take(1, now);
 }
 
+namespace {
+
+KeyOrder key_order(const Epoch& epoch, const KeyExchangeMessage& message, PacketId id) {
+  KeyOrder order{{}, id};
+  if (epoch.sealane && (message.flags & kSealaneFlag) != 0) {
+    order.number = static_cast<std::uint8_t>(message.flags >> kKeyNumberShift);
+  }
+  return order;
+}
+
+}  // namespace
+
 // The cheap questions first; no state changes before the signature holds.
-bool Session::Impl::accept_unknown(PathId from, const UnverifiedKeyExchange& message,
+bool Session::Impl::accept_unknown(PathId from, PacketId id, const UnverifiedKeyExchange& message,
                                    const Epoch* epoch) {
   const KeyExchangeMessage& claimed = message.claimed;
   const auto refuse = [this](DropReason reason, std::optional<ProblemKind> problem = {}) {
@@ -219,8 +231,11 @@ bool Session::Impl::accept_unknown(PathId from, const UnverifiedKeyExchange& mes
       created_at <= current()->id().created_at) {
     return refuse(DropReason::kOldSession);
   }
-  if (epoch != nullptr &&
-      (epoch->is_replaced(claimed.exchange_key) || epoch->is_before(claimed.exchange_key))) {
+  const bool new_key_of_known = epoch != nullptr && epoch->newest() != nullptr &&
+                                epoch->newest()->public_key != claimed.exchange_key;
+  if (new_key_of_known &&
+      (!epoch->may_follow(key_order(*epoch, claimed, id)) ||
+       epoch->is_before(claimed.exchange_key) || epoch->is_replaced(claimed.exchange_key))) {
     return refuse(DropReason::kOldKey);
   }
   if (!take_verify_token(from, epoch != nullptr)) return refuse(DropReason::kVerifyLimit);
@@ -272,7 +287,7 @@ void Session::Impl::handle_key_exchange(PathId from, PacketId id, ByteSpan paylo
 
   Epoch* epoch = find_epoch(claimed.session);
   const bool known = epoch != nullptr && epoch->knows_body(body);
-  if (!known && !accept_unknown(from, parsed.value(), epoch)) return;
+  if (!known && !accept_unknown(from, id, parsed.value(), epoch)) return;
   std::unique_ptr<Epoch> fresh;
   if (epoch == nullptr) {
     fresh = std::make_unique<Epoch>(claimed.session, options.replay_window, now);
@@ -280,10 +295,8 @@ void Session::Impl::handle_key_exchange(PathId from, PacketId id, ByteSpan paylo
     epoch = fresh.get();
   }
   const bool first_key = epoch->newest() == nullptr;
-  KeyOrder order{{}, id};
-  if (epoch->sealane) order.number = static_cast<std::uint8_t>(claimed.flags >> kKeyNumberShift);
-  switch (
-      epoch->take_key(claimed.exchange_key, order, body, claimed.is_answer(), *own, psk(), now)) {
+  switch (epoch->take_key(claimed.exchange_key, key_order(*epoch, claimed, id), body,
+                          claimed.is_answer(), *own, psk(), now)) {
     case Epoch::KeyNews::kLowOrder:
       drop(DropReason::kLowOrderKey);
       return report(ProblemKind::kLowOrderKey);

@@ -360,7 +360,7 @@ TEST(Safety, ALateMessageDoesNotBringAnOlderKey) {
     });
     nodes.link.run_for(12s);
     ASSERT_FALSE(late.empty());
-    // B learns a key that is newer than those.
+    // B is told of a key that is newer than those.
     const SessionId session = *nodes.b.session.peer_id();
     const std::uint8_t flags = kind == PeerKind::kAny
                                    ? std::uint8_t{kSealaneFlag | 3 << kKeyNumberShift}
@@ -368,13 +368,63 @@ TEST(Safety, ALateMessageDoesNotBringAnOlderKey) {
     nodes.link.deliver(
         1, forged(*nodes.identity_a, session, some_exchange_key(3), PacketId{900}, flags));
     nodes.link.run_for(10ms);
-    const auto renewals = nodes.b.session.statistics(nodes.link.now()).peer_renewals;
-    EXPECT_EQ(renewals, 1u);
+    const auto renewals = [&] {
+      return nodes.b.session.statistics(nodes.link.now()).peer_renewals;
+    };
+    // A Sealane peer counts one up, and no further before we have its key.
+    EXPECT_EQ(renewals(), kind == PeerKind::kAny ? 0u : 1u);
     for (const Bytes& datagram : late) nodes.link.deliver(1, datagram);
     nodes.link.run_for(10ms);
-    EXPECT_EQ(nodes.b.session.statistics(nodes.link.now()).peer_renewals, renewals);
+    EXPECT_EQ(renewals(), 1u);
     EXPECT_GE(nodes.b.dropped(DropReason::kOldKey), 1u);
+    if (kind == PeerKind::kAny) {
+      nodes.link.tap({});
+      expect_alive(nodes);
+    }
   }
+}
+
+// The number of a key is small and goes round; what was recorded long ago looks newer then.
+TEST(Safety, AKeyFromBeforeTheNumbersWentRoundDoesNotComeBack) {
+  Options options;
+  options.key_update_interval = 1s;
+  TwoNodes nodes(options);
+  std::vector<Bytes> recorded;
+  nodes.link.tap([&](int from, Bytes& datagram) {
+    if (from == 0 && key_exchange_in(datagram)) recorded.push_back(datagram);
+    return true;
+  });
+  ASSERT_TRUE(nodes.establish());
+  for (int second = 0; second < 3 * kKeyNumbers; ++second) {
+    nodes.link.run_for(1s);
+    const auto renewals = nodes.b.session.statistics(nodes.link.now()).peer_renewals;
+    const std::vector<Bytes> again = recorded;
+    for (const Bytes& datagram : again) nodes.b.receive(datagram, nodes.link.now());
+    ASSERT_EQ(nodes.b.session.statistics(nodes.link.now()).peer_renewals, renewals) << second;
+  }
+  nodes.link.tap({});
+  nodes.link.run_for(2s);
+  EXPECT_GT(nodes.b.session.statistics(nodes.link.now()).peer_renewals, 2u * kKeyNumbers);
+  expect_alive(nodes);
+}
+
+// Even one that gets in, because it was forgotten, gives way to the peer's own.
+TEST(Safety, AKeyThatNeverOpensAPacketGivesWay) {
+  Options options;
+  options.key_update_interval = 10s;
+  TwoNodes nodes(options);
+  ASSERT_TRUE(nodes.establish());
+  nodes.link.run_for(15s);
+  const auto renewals = nodes.b.session.statistics(nodes.link.now()).peer_renewals;
+  ASSERT_EQ(renewals, 1u);
+  const std::uint8_t next = kSealaneFlag | 3 << kKeyNumberShift;
+  nodes.link.deliver(1, forged(*nodes.identity_a, *nodes.b.session.peer_id(), some_exchange_key(3),
+                               PacketId{900}, next));
+  nodes.link.run_for(10ms);
+  EXPECT_EQ(nodes.b.session.statistics(nodes.link.now()).peer_renewals, renewals + 1);
+  nodes.link.run_for(10s);
+  EXPECT_EQ(nodes.b.session.statistics(nodes.link.now()).peer_renewals, renewals + 2);
+  expect_alive(nodes);
 }
 
 TEST(Safety, WhatDoesNotFitIsSaidAndEndsInTime) {
