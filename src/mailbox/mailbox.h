@@ -56,8 +56,8 @@ struct Options {
   std::size_t in_flight_messages = 256;   // given to a session and not acknowledged: what one
   std::size_t in_flight_bytes = 1 << 20;  // connection buffers
   std::chrono::seconds lifetime = std::chrono::hours(24 * 7);  // then a message expires
-  RateLimit messages = {};                                          // of each sender
-  RateLimit bytes = {};                                             // likewise
+  RateLimit messages = {};                                     // of each sender
+  RateLimit bytes = {};                                        // likewise
 };
 enum class OptionsError : std::uint8_t { kLimit = 1, kLifetime, kRate };
 std::string_view describe(OptionsError error);
@@ -69,7 +69,7 @@ struct ClientPolicy {
 };
 struct GroupPolicy {
   std::set<ClientId> members = {};  // the sender gets no copy
-  bool members_only = true;    // who may send there
+  bool members_only = true;         // who may send there
 };
 
 // What a session's wire carries.
@@ -84,7 +84,8 @@ enum class ConnectError : std::uint8_t { kUnknown = 1, kDuplicate };
 // For the store, as one transaction, in this order.
 struct StoreBatch {
   std::uint64_t number = 0;
-  std::vector<ClientId> forgotten = {};  // their windows; removals of their messages are in `removed`
+  std::vector<ClientId> forgotten =
+      {};  // their windows; removals of their messages are in `removed`
   std::vector<Message> added = {};
   std::vector<MessageId> removed = {};  // some may never have been added
   std::vector<std::pair<ClientId, RefWindow>> windows = {};

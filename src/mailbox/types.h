@@ -43,8 +43,8 @@ struct Message {
   std::optional<ClientId> group = {};  // the address that it was sent to, where that is a group
   std::optional<SenderRef> ref = {};
   WallTime accepted_at = {};
-  std::chrono::nanoseconds lifetime{};  // in the queue, from accepted_at
-  std::shared_ptr<const Bytes> data = {};    // never null; shared by the copies of a group
+  std::chrono::nanoseconds lifetime{};     // in the queue, from accepted_at
+  std::shared_ptr<const Bytes> data = {};  // never null; shared by the copies of a group
 };
 
 // Why a message was not taken, or did not arrive.
