@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "base/check.h"
+#include "base/utf8.h"
 
 namespace sealane::backup {
 namespace {
@@ -67,26 +68,6 @@ std::optional<EntryType> type_of(char flag) {
 
 bool is_plain(std::string_view text) {
   return std::ranges::all_of(text, [](char c) { return c >= 0x20 && c < 0x7f; });
-}
-
-// RFC 3629: shortest form, no surrogates.
-bool is_utf8(std::string_view text) {
-  for (std::size_t i = 0; i < text.size();) {
-    const auto byte_at = [&](std::size_t at) { return static_cast<unsigned char>(text[at]); };
-    const unsigned lead = byte_at(i);
-    const std::size_t length = lead < 0x80 ? 1 : lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-    if ((lead >= 0x80 && lead < 0xc2) || lead > 0xf4 || text.size() - i < length) return false;
-    for (std::size_t k = 1; k < length; ++k) {
-      if ((byte_at(i + k) & 0xc0) != 0x80) return false;
-    }
-    const unsigned second = length > 1 ? byte_at(i + 1) : 0;
-    if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f) ||
-        (lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second > 0x8f)) {
-      return false;
-    }
-    i += length;
-  }
-  return true;
 }
 
 // ---- Out

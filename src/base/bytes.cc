@@ -1,5 +1,6 @@
 #include "sealane/base/bytes.h"
 
+#include "base/utf8.h"
 #include "sealane/base/error.h"
 
 namespace sealane {
@@ -30,7 +31,8 @@ constexpr std::array<std::int8_t, 256> inverse(std::string_view digits) {
 constexpr auto kStandardValues = inverse(kStandardDigits);
 constexpr auto kUrlValues = inverse(kUrlDigits);
 
-// Length of the UTF-8 sequence at the start of `text`, 0 if it is not valid (RFC 3629).
+}  // namespace
+
 std::size_t utf8_length(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const auto continues = [&](std::size_t i) { return i < text.size() && (byte(i) & 0xc0) == 0x80; };
@@ -52,7 +54,14 @@ std::size_t utf8_length(std::string_view text) {
   return 0;
 }
 
-}  // namespace
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t length = utf8_length(text);
+    if (length == 0) return false;
+    text.remove_prefix(length);
+  }
+  return true;
+}
 
 std::string to_hex(ByteSpan bytes) {
   std::string out;
