@@ -75,8 +75,7 @@ class RealConnection final : public Connection {
  private:
   void set_linger(bool on) {
     const linger value{.l_onoff = on ? 1 : 0, .l_linger = 0};
-    static_cast<void>(
-        ::setsockopt(descriptor_.get(), SOL_SOCKET, SO_LINGER, &value, sizeof value));
+    static_cast<void>(::setsockopt(descriptor_.get(), SOL_SOCKET, SO_LINGER, &value, sizeof value));
   }
   // The callback may destroy this object, so it is the last thing done.
   void go_on_reading() {
