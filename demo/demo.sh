@@ -148,6 +148,28 @@ kill -CONT "$writer"
 kill "$warm_server"
 wait "$warm_server" || true
 
+say "The shop tells the prover, through a hub that cannot read it"
+"$program" hub serve --state "$stage/hub" --listen tcp:127.0.0.1:0 --json >"$stage/hub.json" &
+pids+=("$!")
+until grep -q hub_listening "$stage/hub.json"; do sleep 0.1; done
+hub_address=$(grep -o 'tcp:[0-9.:]*' "$stage/hub.json" | head -n 1)
+for name in shop prover; do
+  expect 0 "$program" hub enrol "$name" --state "$stage/hub" --identity "$stage/$name/identity.pub" \
+    --address "$hub_address" --out "$stage/$name/hub"
+done
+SEALANE_HOME=$stage/prover "$program" listen --count 1 >"$stage/prover/messages" 2>/dev/null &
+listener=$!
+pids+=("$listener")
+note="tonight's backup of the shop is in the vault"
+expect 0 "$program" send prover --text "$note"
+wait "$listener"
+echo "the prover read: $(cat "$stage/prover/messages")"
+if grep -rqF "$note" "$stage/hub" "$stage/hub.json"; then
+  echo "demo: the hub has seen the message" >&2
+  exit 1
+fi
+echo "the hub's log and queue do not contain it"
+
 say "A thief with everything that shop and vault hold cannot open it"
 object=$(find "$stage/vault/repo/hosts" -name '*database.zst.age' -path '*postgresql*' | sort | head -n 1)
 expect 12 "$program" open -i "$stage/shop/identity" -o "$stage/stolen" "$object"

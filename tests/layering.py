@@ -15,7 +15,7 @@ import tempfile
 # Bottom to top. A folder includes itself and what stands before it; folders in one tuple do not see
 # each other. include/sealane/X counts as folder X.
 LAYERS = [
-    ("base",), ("crypto",), ("identity",), ("seal",), ("repo",), ("oplog",),
+    ("base",), ("crypto",), ("identity",), ("seal",), ("repo",), ("oplog",), ("mailbox",),
     ("session", "hub", "entropy", "sync", "agent"),
     ("flow",), ("net",), ("store",), ("backup",),
     ("warm",),  # warm copies: Redis by backup's URLs and RDB reader, peers by net and entropy

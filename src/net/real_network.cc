@@ -1,5 +1,7 @@
 #include "net/real_network.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -55,10 +57,26 @@ class RealConnection final : public Connection {
     if (errno == EAGAIN || errno == EINTR) return std::size_t{0};
     return network_error(errno, "write");
   }
-  void shutdown_write() override { static_cast<void>(::shutdown(descriptor_.get(), SHUT_WR)); }
+  void shutdown_write() override {
+    if (resets_) set_linger(false);
+    static_cast<void>(::shutdown(descriptor_.get(), SHUT_WR));
+  }
   Address peer() const override { return peer_; }
+  std::size_t unconfirmed() const override {
+    int size = 0;
+    if (::ioctl(descriptor_.get(), SIOCOUTQ, &size) != 0 || size < 0) return 0;
+    return static_cast<std::size_t>(size);
+  }
+  void reset_unless_shut_down() override {
+    resets_ = true;
+    set_linger(true);
+  }
 
  private:
+  void set_linger(bool on) {
+    const linger value{.l_onoff = on ? 1 : 0, .l_linger = 0};
+    static_cast<void>(::setsockopt(descriptor_.get(), SOL_SOCKET, SO_LINGER, &value, sizeof value));
+  }
   // The callback may destroy this object, so it is the last thing done.
   void go_on_reading() {
     const ssize_t size =
@@ -94,6 +112,7 @@ class RealConnection final : public Connection {
   std::function<void(NetworkResult<std::size_t>)> read_done_;
   ByteSpan write_rest_;
   std::function<void(NetworkResult<void>)> write_done_;
+  bool resets_ = false;
 };
 
 class RealListener final : public Listener {

@@ -200,6 +200,11 @@ class Stream final : public StreamConnection, public std::enable_shared_from_thi
         });
   }
   std::size_t jobs() const override { return jobs_.size(); }
+  void wake() override { step_later(); }
+  std::size_t unconfirmed() const override { return connection_ ? connection_->unconfirmed() : 0; }
+  void reset_unless_finished() override {
+    if (connection_) connection_->reset_unless_shut_down();
+  }
 
  private:
   struct Slot {

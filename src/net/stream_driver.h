@@ -84,6 +84,9 @@ class StreamConnection {
   virtual void abort() = 0;  // now; output is lost
   virtual void run_job(Job job) = 0;     // REQUIRES: the driver has workers
   virtual std::size_t jobs() const = 0;  // under way
+  virtual void wake() = 0;  // another connection's step changed this one: look after it soon
+  virtual std::size_t unconfirmed() const = 0;  // see Connection
+  virtual void reset_unless_finished() = 0;     // likewise, until finish_output() or close()
 
  protected:
   ~StreamConnection() = default;

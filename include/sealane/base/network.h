@@ -53,6 +53,10 @@ class Connection {
   }
   virtual void shutdown_write() = 0;  // the peer reads kClosed
   virtual Address peer() const = 0;
+  // Bytes given to the kernel that the peer has not confirmed; 0 where nobody can tell.
+  virtual std::size_t unconfirmed() const { return 0; }
+  // If this side goes without shutdown_write(), killed for example, the peer sees a reset.
+  virtual void reset_unless_shut_down() {}
 };
 
 class Listener {
