@@ -305,7 +305,7 @@ void Mailbox::audit(Audit what) {
     return;
   }
   ++audits_waiting_;
-  events_.emplace_back(std::move(what));
+  events_.emplace_back(what);
 }
 
 // ---- messages
@@ -710,7 +710,7 @@ void Mailbox::fail_batch(Batch& batch) {
 
 std::optional<Event> Mailbox::next_event() {
   if (events_.empty()) return std::nullopt;
-  Event event = std::move(events_.front());
+  Event event = events_.front();
   events_.pop_front();
   if (std::holds_alternative<Audit>(event)) --audits_waiting_;
   return event;

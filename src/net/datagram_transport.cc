@@ -245,9 +245,14 @@ NetworkResult<bool> DatagramTransport::receive_packets(const Sink& sink) {
     return true;
   }
   if (size == 0) return NetworkError{NetworkErrorCode::kClosed, "the peer closed the socket"};
-  if (errno == EAGAIN) return false;
+  if (errno == EAGAIN && !reset_) return false;
   if (errno == EINTR) return true;
-  return network_error(errno, "receive");
+  if (errno == ECONNRESET && !reset_) {
+    // The peer closed with unread input. The kernel says so once, in front of what it had sent.
+    reset_ = true;
+    return true;
+  }
+  return network_error(errno == EAGAIN ? ECONNRESET : errno, "receive");
 }
 
 SendOutcome DatagramTransport::send(ByteSpan packet) {

@@ -86,6 +86,7 @@ class DatagramTransport final : public PacketTransport {
   SocketAddress address_;
   Address peer_;
   std::size_t max_packet_;
+  bool reset_ = false;  // seen, of packets
   ReceiveArena& arena_;
   UdpBurst burst_;
 };

@@ -1128,10 +1128,7 @@ std::unique_ptr<PacketTransport> make_transport(LaneHost::Impl& host, Lane::Impl
 class Dialing : public std::enable_shared_from_this<Dialing> {
  public:
   Dialing(LaneHost::Impl& host, Endpoint endpoint, LaneOptions options, LaneHost::Dialed done)
-      : host_(host),
-        endpoint_(std::move(endpoint)),
-        options_(std::move(options)),
-        done_(std::move(done)) {}
+      : host_(host), endpoint_(endpoint), options_(std::move(options)), done_(std::move(done)) {}
 
   void start(SteadyTime deadline) {
     auto connecting = start_connect(endpoint_);

@@ -527,7 +527,6 @@ using stream_parts::Acceptor;
 using stream_parts::ListenerImpl;
 using stream_parts::Shared;
 using stream_parts::Stream;
-using stream_parts::Target;
 
 // ---- handles ------------------------------------------------------------------------------------
 

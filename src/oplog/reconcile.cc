@@ -23,7 +23,6 @@ enum class Type : std::uint8_t {
   kItems,
 };
 constexpr std::uint8_t kVersion = 1;
-constexpr std::size_t kFingerprintSize = 5;
 constexpr std::size_t kTagSize = 4;
 constexpr unsigned kBits = 4;  // of an item per level
 

@@ -199,7 +199,7 @@ class ChannelServer::Impl::Handler final : public net::StreamHandler {
       if (!work->core.answers() && work->connection != nullptr) work->connection->abort();
       if (work->intake.part.size == 0) return finish(work, {});
       work->applying = true;
-      work->server.workers->add([work]() mutable {
+      work->server.workers->add([work = std::shared_ptr<Work>(work)]() mutable {
         Spool::Content content(work->spool);
         ApplyResult result = work->server.sink.apply(work->intake.part, content);
         net::IoLoop& back = work->server.loop;

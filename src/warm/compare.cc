@@ -95,7 +95,7 @@ class Comparer {
     out_.report.keys_there += there.size();
     std::set<KeyTag> only_here;
     std::set<KeyTag> only_there;
-    SEALANE_TRY(reconcile(std::move(here), std::move(there), only_here, only_there));
+    SEALANE_TRY(reconcile(here, there, only_here, only_there));
     if (only_here.empty() && only_there.empty()) return success();
     // The names behind the tags; whoever has a key can tell.
     std::vector<Bytes> names;
@@ -121,14 +121,14 @@ class Comparer {
     return success();
   }
 
-  Result<void, Error> reconcile(std::vector<Item> here, std::vector<Item> there,
+  Result<void, Error> reconcile(const std::vector<Item>& here, const std::vector<Item>& there,
                                 std::set<KeyTag>& only_here, std::set<KeyTag>& only_there) {
     for (int attempt = 1;; ++attempt) {
       ByteArray<32> seed{};
       random_.fill(seed);
       const bool last = attempt == kSeeds;
-      const oplog::ReconcileSet ours(last ? std::move(here) : here, seed);
-      const oplog::ReconcileSet theirs(last ? std::move(there) : there, seed);
+      const oplog::ReconcileSet ours(here, seed);
+      const oplog::ReconcileSet theirs(there, seed);
       oplog::Reconciler reconciler(ours);
       Result<void, oplog::ReconcileError> result = success();
       while (auto request = reconciler.next_request()) {
@@ -154,7 +154,8 @@ class Comparer {
     }
   }
 
-  using Found = std::map<Bytes, std::pair<backup::RdbDigest, std::int64_t>>;
+  using Value = std::pair<backup::RdbDigest, std::int64_t>;  // and when it expires
+  using Found = std::map<Bytes, Value>;
   static Result<Found, Error> look(KeyStore& store, const std::vector<Bytes>& names) {
     Found found;
     SEALANE_TRY(store.look_up(names, [&](KeyDigest key) -> Result<void, Error> {
@@ -174,7 +175,8 @@ class Comparer {
       for (Bytes& name : names) {
         const auto a = here.find(name);
         const auto b = there.find(name);
-        if (a == here.end() && b == there.end()) {
+        const bool gone = a == here.end() && b == there.end();
+        if (gone || (a != here.end() && b != there.end() && same(a->second, b->second))) {
           ++out_.report.unconfirmed;
         } else if (b == there.end()) {
           differing.emplace_back(std::move(name), Difference::kOnlyHere);
@@ -182,10 +184,8 @@ class Comparer {
           differing.emplace_back(std::move(name), Difference::kOnlyThere);
         } else if (a->second.first != b->second.first) {
           differing.emplace_back(std::move(name), Difference::kValue);
-        } else if (expiry_differs(a->second.second, b->second.second)) {
-          differing.emplace_back(std::move(name), Difference::kExpiry);
         } else {
-          ++out_.report.unconfirmed;
+          differing.emplace_back(std::move(name), Difference::kExpiry);
         }
       }
       names.clear();
@@ -199,6 +199,10 @@ class Comparer {
       if (difference != Difference::kOnlyThere) out_.to_send.push_back(std::move(name));
     }
     return success();
+  }
+
+  bool same(const Value& a, const Value& b) const {
+    return a.first == b.first && !expiry_differs(a.second, b.second);
   }
 
   bool expiry_differs(std::int64_t a, std::int64_t b) const {
