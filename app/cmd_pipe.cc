@@ -328,7 +328,7 @@ class PipeRun {
       std::string text = "sent " + format_bytes(now.payload_bytes_sent) + " (" + rate(sent, every) +
                          "), received " + format_bytes(now.payload_bytes_received) + " (" +
                          rate(received, every) + "), dropped " +
-                         std::to_string(now.packets_dropped);
+                         std::to_string(now.packets_dropped) + drops_of(now);
       if (now.round_trip) text += ", round trip " + format_duration(seconds_of(*now.round_trip));
       if (now.key_age) text += ", key age " + format_duration(seconds_of(*now.key_age));
       run_.console_.note(text);
@@ -340,11 +340,24 @@ class PipeRun {
     std::optional<flow::Ticker> ticker_;
   };
 
+  // " (replayed 2, damaged 1)", or nothing.
+  static std::string drops_of(const net::LaneStatistics& lane) {
+    std::string text;
+    for (const auto& [reason, count] : lane.drops) {
+      std::string name(reason);
+      std::ranges::replace(name, '_', ' ');
+      text += (text.empty() ? "" : ", ") + name + " " + std::to_string(count);
+    }
+    return text.empty() ? text : " (" + text + ")";
+  }
+
   static nlohmann::json fields_of(const net::LaneStatistics& lane) {
     nlohmann::json out = {
         {"packets_sent", lane.packets_sent},          {"packets_received", lane.packets_received},
         {"packets_dropped", lane.packets_dropped},    {"wire_bytes_sent", lane.bytes_sent},
         {"wire_bytes_received", lane.bytes_received}, {"key_renewals", lane.key_renewals}};
+    out["drops"] = nlohmann::json::object();
+    for (const auto& [reason, count] : lane.drops) out["drops"][std::string(reason)] = count;
     if (lane.round_trip) out["round_trip_seconds"] = seconds_of(*lane.round_trip);
     if (lane.key_age) out["key_age_seconds"] = seconds_of(*lane.key_age);
     return out;
@@ -367,8 +380,8 @@ class PipeRun {
     if (console_.verbose == 0 && !flags_.stats) return;
     console_.note("sent " + format_bytes(counters_.sent) + ", received " +
                   format_bytes(counters_.received) + " in " + format_duration(time) + "; " +
-                  std::to_string(lane.packets_dropped) + " packets dropped, " +
-                  std::to_string(lane.key_renewals) + " keys renewed");
+                  std::to_string(lane.packets_dropped) + " packets dropped" + drops_of(lane) +
+                  ", " + std::to_string(lane.key_renewals) + " keys renewed");
   }
 
   // ---- work ----
@@ -579,7 +592,8 @@ constexpr const char* kDescription =
     "An encrypted session with one pinned peer over any connection. URL is tcp:HOST:PORT, "
     "udp:HOST:PORT, unix:PATH, seqpacket:PATH, exec:COMMAND (a program, without a shell, whose "
     "standard input and output are the connection; quotes and backslashes as in a shell), or - "
-    "(our own standard input and output are). HOST is a numeric address.\n\n"
+    "(our own standard input and output are). HOST is a name or an address, of IPv6 in brackets."
+    "\n\n"
     "Standard input goes to the peer, what it sends to standard output. The end of one direction "
     "leaves the other open; the exit code is 0 only when both sides have confirmed that everything "
     "is in its place. With --forward and --allow the session carries connections instead: each "

@@ -19,6 +19,18 @@ Command drill_command();
 Command forget_command();
 Command pipe_listen_command();
 Command pipe_dial_command();
+Command warm_push_command();
+Command warm_serve_command();
+Command warm_compare_command();
+Command hub_serve_command();
+Command hub_enrol_command();
+Command hub_clients_command();
+Command hub_remove_command();
+Command hub_export_command();
+Command hub_status_command();
+Command send_command();
+Command listen_command();
+Command chat_command();
 Command version_command();
 
 Command generate_man_command();  // hidden, as the next

@@ -140,6 +140,7 @@ void Progress::tick() {
                            {"seconds", seconds}};
     if (sample.total) message["bytes_total"] = *sample.total;
     if (eta) message["eta_seconds"] = *eta;
+    if (sample.keys) message["keys_done"] = *sample.keys;
     return console_.emit("progress", std::move(message));
   }
   std::string line = stage_ + "  " + format_bytes(sample.done);
@@ -151,6 +152,7 @@ void Progress::tick() {
            std::to_string(percent) + "%  " + format_bytes(sample.done) + " of about " +
            format_bytes(*sample.total);
   }
+  if (sample.keys) line += "  " + std::to_string(*sample.keys) + " keys";
   line += "  " + format_bytes(static_cast<std::uint64_t>(rate)) + "/s";
   if (eta && sample.done < *sample.total) line += "  " + format_duration(*eta) + " left";
   if (bar) {

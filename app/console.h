@@ -67,6 +67,7 @@ class Progress {
   struct Sample {
     std::uint64_t done = 0;
     std::optional<std::uint64_t> total;
+    std::optional<std::uint64_t> keys = {};  // of a store; shown beside the bytes
   };
   // `sample` is called on another thread until *this is destroyed.
   Progress(Console& console, std::string stage, std::function<Sample()> sample);

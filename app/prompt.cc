@@ -73,6 +73,17 @@ Result<SecretBytes, Error> prompt_passphrase(const std::string& label, Ask ask) 
   return first;
 }
 
+bool confirm(const std::string& question) {
+  const flow::OwnedDescriptor terminal(::open("/dev/tty", O_RDWR | O_CLOEXEC));
+  if (!terminal.valid() || ::write(terminal.get(), question.data(), question.size()) < 0) {
+    return false;
+  }
+  std::string line;
+  char c = 0;
+  while (::read(terminal.get(), &c, 1) == 1 && c != '\n' && line.size() < 16) line += c;
+  return line == "yes";
+}
+
 Result<SecretBytes, Error> read_passphrase_file(FileSystem& files, const std::string& path) {
   auto file = files.open(path, OpenMode::kRead);
   if (!file.has_value()) return to_error(file.error());

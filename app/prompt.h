@@ -1,5 +1,5 @@
 #pragma once
-// Passphrases from a person or a file; never from argv.
+// Passphrases from a person or a file, never from argv; and questions to a person.
 #include <string>
 
 #include "sealane/base/error.h"
@@ -15,5 +15,8 @@ enum class Ask : std::uint8_t { kOnce, kTwice };
 Result<SecretBytes, Error> prompt_passphrase(const std::string& label, Ask ask);
 // The first line of the file, without its end. Refused: empty, above limits::kPassphraseSize.
 Result<SecretBytes, Error> read_passphrase_file(FileSystem& files, const std::string& path);
+
+// A question on the controlling terminal: true for "yes" alone. Without a terminal: false.
+bool confirm(const std::string& question);
 
 }  // namespace sealane::app

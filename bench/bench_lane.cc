@@ -3,13 +3,17 @@
 // receiver was given, not what the sender accepted.
 //   sync    write, wait until it is sent, read at the other end
 //   async   append; the receiver's handler counts
-//   raw     the same bytes over the bare socket, one write and one read each
+//   raw     the same bytes over the bare socket, one write and one read each; raw_async and raw_udp
+//           do not wait for the reader
+//   idle    what a session costs that nobody uses: resident memory, both ends
 #include <benchmark/benchmark.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstdlib>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -117,6 +121,69 @@ void raw_sync(benchmark::State& state) {
 }
 BENCHMARK(raw_sync)->Arg(1)->Arg(64000)->UseRealTime();
 
+// Counts at the reader, as async() does.
+void raw_flood(benchmark::State& state, int from, int to, bool lossy) {
+  const Bytes message(static_cast<std::size_t>(state.range(0)), std::byte{7});
+  std::atomic<std::uint64_t> got{0};
+  std::uint64_t sent = 0;
+  {
+    const flow::Thread reader([&] {
+      Bytes buffer(message.size() + 1);
+      std::uint64_t count = 0;
+      while (::recv(to, buffer.data(), buffer.size(), 0) > 1) {
+        got.store(++count, std::memory_order_release);
+      }
+    });
+    for (auto _ : state) {
+      const std::uint64_t total = 200'000 / (1 + message.size() / 100);
+      for (std::uint64_t n = 0; n < total; ++n) {
+        if (::send(from, message.data(), message.size(), 0) < 0) std::abort();
+      }
+      sent += total;
+      while (!lossy && got.load(std::memory_order_acquire) < sent) ::usleep(50);
+    }
+    if (lossy) ::usleep(50'000);
+    ::send(from, message.data(), 1, 0);  // the end
+  }
+  const auto count = static_cast<std::int64_t>(got.load());
+  state.SetBytesProcessed(count * state.range(0));
+  state.SetItemsProcessed(count);
+  state.counters["lost"] = static_cast<double>(sent) - static_cast<double>(count);
+}
+
+void raw_async(benchmark::State& state) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends) != 0) std::abort();
+  raw_flood(state, ends[0], ends[1], false);
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+BENCHMARK(raw_async)->Arg(1)->Arg(64000)->UseRealTime();
+
+void raw_udp(benchmark::State& state) {
+  int ends[2];
+  sockaddr_in address[2] = {};
+  for (int i = 0; i < 2; ++i) {
+    ends[i] = ::socket(AF_INET, SOCK_DGRAM, 0);
+    address[i].sin_family = AF_INET;
+    address[i].sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address[i];
+    constexpr int kBuffer = 1 << 20;  // as the sessions' sockets have
+    ::setsockopt(ends[i], SOL_SOCKET, SO_RCVBUF, &kBuffer, sizeof kBuffer);
+    if (::bind(ends[i], reinterpret_cast<sockaddr*>(&address[i]), size) != 0 ||
+        ::getsockname(ends[i], reinterpret_cast<sockaddr*>(&address[i]), &size) != 0) {
+      std::abort();
+    }
+  }
+  if (::connect(ends[0], reinterpret_cast<sockaddr*>(&address[1]), sizeof address[1]) != 0) {
+    std::abort();
+  }
+  raw_flood(state, ends[0], ends[1], true);
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+BENCHMARK(raw_udp)->Arg(1300)->UseRealTime();
+
 // `producers` threads share the iterations. UDP loses what the receiver does not take in time; what
 // is lost is not counted.
 void async(benchmark::State& state, const std::string& kind, std::size_t limit,
@@ -166,6 +233,51 @@ BENCHMARK_CAPTURE(async, seqpacket_four_producers, "seqpacket", 0, 4)->Arg(1)->U
 BENCHMARK_CAPTURE(async, seqpacket_limit_1347, "seqpacket", 1347, 1)->Arg(1300)->UseRealTime();
 BENCHMARK_CAPTURE(async, udp_limit_1347, "udp", 1347, 1)->Arg(1300)->UseRealTime();
 BENCHMARK_CAPTURE(async, unix_stream, "unix", 0, 1)->Arg(64000)->UseRealTime();
+
+std::size_t resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  std::size_t total = 0;
+  std::size_t resident = 0;
+  file >> total >> resident;
+  return resident * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+}
+
+// Both ends are here, so a node with one end of each has half of it.
+void idle_sessions(benchmark::State& state) {
+  constexpr std::size_t kSessions = 1000;
+  for (auto _ : state) {
+    LaneHost sending(system_clock(), system_random());
+    LaneHost receiving(system_clock(), system_random());
+    const auto a = make_identity();
+    const auto b = make_identity();
+    LaneOptions options;
+    std::string directory = "/tmp/sealane-bench-XXXXXX";
+    directory = ::mkdtemp(directory.data());
+    options.identity = b;
+    options.peer = a->public_key();
+    auto listener = std::move(receiving.listen({"seqpacket:" + directory + "/s"}, options).value());
+    options.identity = a;
+    options.peer = b->public_key();
+    const std::size_t before = resident_bytes();
+    std::vector<std::unique_ptr<Lane>> lanes;
+    for (std::size_t i = 0; i < kSessions; ++i) {
+      lanes.push_back(std::move(sending.dial(listener->local(), options).value()));
+      lanes.push_back(std::move(listener->accept().value()));
+      if (!lanes[2 * i]->wait_established().has_value()) std::abort();
+      // It has been used, and gives back what that took after a second.
+      if (!lanes[2 * i]->send(Channel{0}, Bytes(1000)).has_value()) std::abort();
+      lanes[2 * i]->flush();
+    }
+    ::usleep(2'500'000);
+    const std::size_t after = resident_bytes();
+    state.counters["bytes_per_session"] =
+        static_cast<double>(after - before) / static_cast<double>(lanes.size());
+    lanes.clear();
+    listener.reset();
+    ::rmdir(directory.c_str());
+  }
+}
+BENCHMARK(idle_sessions)->Iterations(1)->UseRealTime();
 
 }  // namespace
 }  // namespace sealane::net

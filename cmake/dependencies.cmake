@@ -7,6 +7,7 @@ find_package(Boost 1.81 REQUIRED)  # Outcome: headers only
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(sodium REQUIRED IMPORTED_TARGET libsodium>=1.0.18)
 pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd>=1.5.4)
+pkg_check_modules(hiredis REQUIRED IMPORTED_TARGET hiredis>=0.14)
 set(SEALANE_HAVE_IPSEC_MB OFF)
 if(SEALANE_IPSEC_MB)
   find_library(IPSEC_MB_LIBRARY IPSec_MB)

@@ -126,6 +126,50 @@ shop_sources=(--source "postgresql://shop@/shop?host=$pg" --source "sqlite:$stag
   --source "redis+unix://$stage/shop/redis/redis.sock")
 expect 0 "$program" backup --plan shop -R "$stage/shop/recipients.txt" --identity "$stage/shop/identity" "${shop_sources[@]}"
 
+say "A warm copy of the shop's Redis on the vault, while it takes writes; cut in the middle, resumed"
+start_redis "$stage/vault/redis"
+(umask 077; echo "hex:$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')" >"$stage/cluster.secret")
+"$program" warm serve --quiet --listen "unix:$stage/vault/warm.sock" --into "redis+unix://$stage/vault/redis/redis.sock" \
+  --secret-file "$stage/cluster.secret" --accept-plaintext --mode overwrite >"$stage/vault/warm.log" 2>&1 &
+warm_server=$!
+pids+=("$warm_server")
+for _ in $(seq 100); do [[ -S $stage/vault/warm.sock ]] && break; sleep 0.05; done
+warm=("$program" warm push --from "redis+unix://$stage/shop/redis/redis.sock" --to "unix:$stage/vault/warm.sock"
+  --secret-file "$stage/cluster.secret" --plain --part-size 1)
+"${warm[@]}" --quiet --rate 3000000 >/dev/null 2>&1 &
+cut=$!
+for _ in $(seq 100); do ls "$stage/shop/warm"/*[0-9a-f] >/dev/null 2>&1 && break; sleep 0.05; done
+kill -9 "$cut" 2>/dev/null || true
+wait "$cut" 2>/dev/null || true
+expect 0 "${warm[@]}"
+kill -STOP "$writer"
+expect 0 "$program" warm compare "redis+unix://$stage/shop/redis/redis.sock" "redis+unix://$stage/vault/redis/redis.sock" --repair
+kill -CONT "$writer"
+kill "$warm_server"
+wait "$warm_server" || true
+
+say "The shop tells the prover, through a hub that cannot read it"
+"$program" hub serve --state "$stage/hub" --listen tcp:127.0.0.1:0 --json >"$stage/hub.json" &
+pids+=("$!")
+until grep -q hub_listening "$stage/hub.json"; do sleep 0.1; done
+hub_address=$(grep -o 'tcp:[0-9.:]*' "$stage/hub.json" | head -n 1)
+for name in shop prover; do
+  expect 0 "$program" hub enrol "$name" --state "$stage/hub" --identity "$stage/$name/identity.pub" \
+    --address "$hub_address" --out "$stage/$name/hub"
+done
+SEALANE_HOME=$stage/prover "$program" listen --count 1 >"$stage/prover/messages" 2>/dev/null &
+listener=$!
+pids+=("$listener")
+note="tonight's backup of the shop is in the vault"
+expect 0 "$program" send prover --text "$note"
+wait "$listener"
+echo "the prover read: $(cat "$stage/prover/messages")"
+if grep -rqF "$note" "$stage/hub" "$stage/hub.json"; then
+  echo "demo: the hub has seen the message" >&2
+  exit 1
+fi
+echo "the hub's log and queue do not contain it"
+
 say "A thief with everything that shop and vault hold cannot open it"
 object=$(find "$stage/vault/repo/hosts" -name '*database.zst.age' -path '*postgresql*' | sort | head -n 1)
 expect 12 "$program" open -i "$stage/shop/identity" -o "$stage/stolen" "$object"

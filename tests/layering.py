@@ -17,7 +17,9 @@ import tempfile
 LAYERS = [
     ("base",), ("crypto",), ("identity",), ("seal",), ("repo",), ("oplog",), ("mailbox",),
     ("session", "hub", "entropy", "sync", "agent"),
-    ("flow",), ("net",), ("store",), ("backup",), ("node",),
+    ("flow",), ("net",), ("store",), ("backup",),
+    ("warm",),  # warm copies: Redis by backup's URLs and RDB reader, peers by net and entropy
+    ("node",),
     ("app",),
 ]
 RANK = {folder: rank for rank, group in enumerate(LAYERS) for folder in group}

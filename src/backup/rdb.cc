@@ -321,6 +321,17 @@ std::uint64_t crc64(std::uint64_t crc, ByteSpan data) {
   return crc;
 }
 
+void append_dump(const RdbKey& key, Bytes& out) {
+  ByteWriter tail;
+  const ByteArray<1> type{static_cast<std::byte>(key.type)};
+  tail.integer(static_cast<std::uint16_t>(key.version), Endian::kLittle);
+  const std::uint64_t checksum = crc64(crc64(crc64(0, type), key.value), tail.view());
+  tail.integer(checksum, Endian::kLittle);
+  out.insert(out.end(), type.begin(), type.end());
+  out.insert(out.end(), key.value.begin(), key.value.end());
+  out.insert(out.end(), tail.view().begin(), tail.view().end());
+}
+
 std::optional<Bytes> lzf_decompress(ByteSpan packed, std::size_t size) {
   Bytes out;
   out.reserve(size);

@@ -55,6 +55,11 @@ struct RdbKey {
   RdbDigest digest;                     // of key, kind, value, expiry
 };
 
+// What RESTORE takes for the key: the value as it stands in the file, its version and a CRC-64.
+// REQUIRES: the reader keeps values.
+void append_dump(const RdbKey& key, Bytes& out);
+constexpr std::size_t dump_size(const RdbKey& key) { return key.value.size() + 11; }
+
 class RdbHandler {
  public:
   virtual ~RdbHandler() = default;

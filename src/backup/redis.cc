@@ -10,8 +10,8 @@
 #include <utility>
 
 #include "backup/fingerprint.h"
+#include "backup/redis_address.h"
 #include "backup/redis_client.h"
-#include "backup/url.h"
 #include "base/byte_reader.h"
 
 namespace sealane::backup {
@@ -23,7 +23,6 @@ constexpr std::size_t kEndMarkSize = 40;
 constexpr std::int64_t kDumpDelay = 60'000;  // milliseconds until a server takes its moment
 constexpr int kStartSteps = 72'000;          // of 50 ms: an hour, for a file that loads slowly
 constexpr int kStepMilliseconds = 50;
-constexpr std::size_t kMaxSocketPath = 100;  // sockaddr_un takes 107 bytes
 
 Error usage(std::string message) { return {ErrorKind::kUsage, std::move(message)}; }
 Error failed(std::string message) { return {ErrorKind::kFailed, std::move(message)}; }
@@ -187,22 +186,12 @@ class RestoreCommands final : public RdbHandler {
       word(as_bytes("SELECT"));
       word(as_bytes(std::to_string(key.database)));
     }
-    ByteArray<1> type{static_cast<std::byte>(key.type)};
-    ByteArray<2> version{};
-    store_integer(MutableByteSpan(version), static_cast<std::uint16_t>(key.version),
-                  Endian::kLittle);
-    ByteArray<8> checksum{};
-    store_integer(MutableByteSpan(checksum), crc64(crc64(crc64(0, type), key.value), version),
-                  Endian::kLittle);
     begin(5);
     word(as_bytes("RESTORE"));
     word(key.key);
     word(as_bytes(std::to_string(key.expires.value_or(0))));
-    text("$" + std::to_string(key.value.size() + 11) + "\r\n");
-    bytes(type);
-    bytes(key.value);
-    bytes(version);
-    bytes(checksum);
+    text("$" + std::to_string(dump_size(key)) + "\r\n");
+    append_dump(key, out_);
     text("\r\n");
     word(as_bytes("ABSTTL"));
     return tally_.on_key(key);
@@ -497,38 +486,21 @@ std::int64_t unix_milliseconds(const Clock& clock) {
 }
 
 Result<RedisConnection, Error> RedisConnection::from_url(const std::string& text) {
-  SEALANE_TRY(auto url, parse_url(text));
+  SEALANE_TRY(RedisAddress address, parse_redis_url(text));
+  if (address.database != 0) {
+    return usage("a backup of Redis is of all its databases: leave out the number in the URL");
+  }
   RedisConnection connection;
-  connection.description_ = redacted_url(text);
-  if (url.scheme == "redis") {
-    if (!url.path.empty() && url.path != "/" && url.path != "/0") {
-      return usage("a backup of Redis is of all its databases: leave out the number in the URL");
-    }
-    connection.arguments_ = {"-h", url.host.empty() ? "127.0.0.1" : url.host, "-p",
-                             std::to_string(url.port.value_or(6379))};
-  } else if (url.scheme == "redis+unix" || url.scheme == "unix") {
-    if (!url.host.empty() || url.path.size() < 2) {
-      return usage("the URL of a Redis socket has the form redis+unix:///path/to/socket");
-    }
-    if (url.path.size() > kMaxSocketPath + 7) return usage("the socket's path is too long");
-    connection.arguments_ = {"-s", url.path};
+  connection.description_ = std::move(address.description);
+  if (address.socket.empty()) {
+    connection.arguments_ = {"-h", address.host, "-p", std::to_string(address.port)};
   } else {
-    return usage("the URL of a Redis server starts with redis:// or redis+unix://");
+    connection.arguments_ = {"-s", address.socket};
   }
-  for (const auto& [key, value] : url.query) {
-    if (key != "db" || value != "0") {
-      return usage("the URL's parameter \"" + printable(key, 60) +
-                   "\" is not known; a backup of Redis is of all its databases");
-    }
+  if (!address.user.empty()) {
+    connection.arguments_.insert(connection.arguments_.end(), {"--user", address.user});
   }
-  if (!url.user.empty() && url.password) {
-    connection.arguments_.insert(connection.arguments_.end(), {"--user", url.user});
-  } else if (!url.user.empty()) {
-    return usage("the URL names a user of Redis but no password");
-  }
-  if (url.password) {
-    connection.secret_ = std::make_shared<const SecretBytes>(std::move(*url.password));
-  }
+  connection.secret_ = std::move(address.password);
   return connection;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/byte_reader.h"
 #include "base/check.h"
+#include "store/sqlite_files.h"
 
 namespace sealane::backup {
 namespace {
@@ -14,11 +15,8 @@ constexpr std::size_t kMinPageSize = 512;
 constexpr std::int64_t kLogHeaderSize = 32;    // of a write-ahead log
 constexpr std::int64_t kFrameHeaderSize = 24;  // of each frame in it; starts with the page number
 
-// Names of registered VFSs are process-wide, so every instance has its own.
-std::string unique_name(const char* kind) {
-  static std::atomic<std::uint64_t> count{0};
-  return std::string("sealane-") + kind + '-' + std::to_string(count.fetch_add(1));
-}
+using store::register_vfs;
+using store::unique_vfs_name;
 
 // ---- The tap: every call goes to the real VFS or file.
 
@@ -198,28 +196,9 @@ int sink_full_pathname(sqlite3_vfs*, const char* name, int size, char* out) {
   return SQLITE_OK;
 }
 
-// What both share: everything that is not about files is the default's.
-void register_vfs(sqlite3_vfs& vfs, const std::string& name, void* self) {
-  const sqlite3_vfs* base = default_vfs();
-  SEALANE_CHECK(base != nullptr);
-  vfs.iVersion = 1;
-  vfs.mxPathname = base->mxPathname;
-  vfs.zName = name.c_str();
-  vfs.pAppData = self;
-  vfs.xDlOpen = base->xDlOpen;
-  vfs.xDlError = base->xDlError;
-  vfs.xDlSym = base->xDlSym;
-  vfs.xDlClose = base->xDlClose;
-  vfs.xRandomness = base->xRandomness;
-  vfs.xSleep = base->xSleep;
-  vfs.xCurrentTime = base->xCurrentTime;
-  vfs.xGetLastError = base->xGetLastError;
-  SEALANE_CHECK(sqlite3_vfs_register(&vfs, 0) == SQLITE_OK);
-}
-
 }  // namespace
 
-PageTap::PageTap() : name_(unique_name("tap")) {
+PageTap::PageTap() : name_(unique_vfs_name("tap")) {
   SEALANE_CHECK(sqlite3_initialize() == SQLITE_OK);
   vfs_.szOsFile = static_cast<int>(sizeof(TapFile)) + default_vfs()->szOsFile;
   vfs_.xOpen = tap_open;
@@ -245,7 +224,7 @@ void PageTap::read_log(sqlite3_file& log, std::int64_t offset, ByteSpan data) {
 }
 
 PageSink::PageSink(Bytes first_page, std::uint32_t page_count, std::uint32_t lock_page)
-    : name_(unique_name("sink")),
+    : name_(unique_vfs_name("sink")),
       first_page_(std::move(first_page)),
       page_count_(page_count),
       lock_page_(lock_page),

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace sealane::net {
 namespace {
@@ -17,7 +18,6 @@ std::atomic<bool> segmentation_refused{false};
 SendOutcome outcome_of(int code) {
   switch (code) {
     case EAGAIN:
-    case ENOBUFS:
       return SendOutcome::kBusy;
     case EMSGSIZE:
       return SendOutcome::kTooBig;
@@ -27,7 +27,8 @@ SendOutcome outcome_of(int code) {
     case EBADF:
       return SendOutcome::kClosed;
     default:
-      // A peer that is not up yet, no route for a moment: as if the network had dropped it.
+      // A peer that is not up yet, no route for a moment, a full device (ENOBUFS, while the socket
+      // is writable all the same): as if the network had dropped it.
       return SendOutcome::kLost;
   }
 }
@@ -73,6 +74,11 @@ SendOutcome UdpBurst::send(int descriptor, const SocketAddress* to) {
   SendOutcome outcome = SendOutcome::kTaken;
   if (count_ == 1) {
     outcome = send_one(descriptor, to, bytes_);
+    if (outcome == SendOutcome::kTooBig) {
+      // Or so a router said of an earlier one, and the kernel passes it on to whoever sends next.
+      outcome = send_one(descriptor, to, bytes_);
+      path_error_ = outcome != SendOutcome::kTooBig;
+    }
   } else if (segmentation_refused.load(std::memory_order_relaxed)) {
     outcome = send_apart(descriptor, to);
   } else {
@@ -96,10 +102,12 @@ SendOutcome UdpBurst::send(int descriptor, const SocketAddress* to) {
     if (::sendmsg(descriptor, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
       if (errno == EINVAL || errno == EIO || errno == EOPNOTSUPP || errno == EMSGSIZE) {
         // No segmentation here, or a segment above the MTU: each alone tells which.
-        if (errno != EMSGSIZE && errno != EINVAL) {
+        const int code = errno;
+        if (code != EMSGSIZE && code != EINVAL) {
           segmentation_refused.store(true, std::memory_order_relaxed);
         }
         outcome = send_apart(descriptor, to);
+        if (code == EMSGSIZE) path_error_ = outcome != SendOutcome::kTooBig;
       } else {
         outcome = outcome_of(errno);
       }
@@ -115,12 +123,33 @@ SendOutcome UdpBurst::send(int descriptor, const SocketAddress* to) {
 SendOutcome UdpBurst::send_apart(int descriptor, const SocketAddress* to) {
   SendOutcome worst = SendOutcome::kTaken;
   while (!bytes_.empty()) {
-    const std::size_t size = std::min(segment_, bytes_.size());
-    const SendOutcome outcome = send_one(descriptor, to, ByteSpan(bytes_).first(size));
-    if (outcome == SendOutcome::kBusy) return outcome;  // the rest stays for the next time
-    if (outcome != SendOutcome::kTaken) worst = outcome;
+    std::array<mmsghdr, kMaxPackets> messages{};
+    std::array<iovec, kMaxPackets> pieces{};
+    unsigned count = 0;
+    for (std::size_t at = 0; at < bytes_.size(); at += segment_, ++count) {
+      pieces[count] = {bytes_.data() + at, std::min(segment_, bytes_.size() - at)};
+      msghdr& header = messages[count].msg_hdr;
+      header.msg_iov = &pieces[count];
+      header.msg_iovlen = 1;
+      if (to == nullptr) continue;
+      header.msg_name = const_cast<sockaddr*>(to->get());  // the kernel only reads it
+      header.msg_namelen = to->size;
+    }
+    const int sent = ::sendmmsg(descriptor, messages.data(), count, MSG_DONTWAIT | MSG_NOSIGNAL);
+    std::size_t done = 0;
+    if (sent > 0) {
+      done = static_cast<std::size_t>(sent);
+    } else if (errno == EINTR) {
+      continue;
+    } else {
+      const SendOutcome outcome = outcome_of(errno);
+      if (outcome == SendOutcome::kBusy) return outcome;  // the rest stays for the next time
+      worst = outcome;
+      done = 1;  // the first one is lost, the others are tried
+    }
+    const std::size_t size = std::min(done * segment_, bytes_.size());
     bytes_.erase(bytes_.begin(), bytes_.begin() + static_cast<std::ptrdiff_t>(size));
-    --count_;
+    count_ -= done;
   }
   return worst;
 }
@@ -147,8 +176,8 @@ NetworkResult<DatagramRead> receive_udp(int descriptor, ReceiveArena& arena,
   if (count < 0) {
     // An ICMP answer to something that was sent before ("nobody listens") is no end of a session.
     if (errno == EAGAIN || errno == EINTR) return DatagramRead::kDrained;
-    if (errno == ECONNREFUSED || errno == EHOSTUNREACH || errno == ENETUNREACH ||
-        errno == EMSGSIZE || errno == ENOMEM) {
+    if (errno == EMSGSIZE) return DatagramRead::kPathChanged;
+    if (errno == ECONNREFUSED || errno == EHOSTUNREACH || errno == ENETUNREACH || errno == ENOMEM) {
       return DatagramRead::kMore;
     }
     return network_error(errno, "receive");
@@ -179,6 +208,7 @@ DatagramTransport::DatagramTransport(flow::OwnedDescriptor descriptor, const End
                                      std::size_t max_packet, ReceiveArena& arena)
     : descriptor_(std::move(descriptor)),
       kind_(peer.kind),
+      address_(peer.address),
       peer_(format_endpoint(peer.kind, peer.address)),
       max_packet_(max_packet),
       arena_(arena) {}
@@ -189,7 +219,21 @@ NetworkResult<bool> DatagramTransport::receive(const Sink& sink) {
       receive_udp(descriptor_.get(), arena_,
                   [&](MutableByteSpan packet, const SocketAddress&) { sink(packet); });
   if (!read.has_value()) return read.error();
-  return read.value() == DatagramRead::kMore;
+  if (read.value() == DatagramRead::kPathChanged) note_path_size();
+  return read.value() != DatagramRead::kDrained;
+}
+
+// A router has said that packets of some size do not get through; the kernel knows which.
+void DatagramTransport::note_path_size() {
+  int mtu = 0;
+  socklen_t size = sizeof mtu;
+  const bool v6 = address_.storage.ss_family == AF_INET6;
+  if (::getsockopt(descriptor_.get(), v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_MTU : IP_MTU, &mtu,
+                   &size) != 0) {
+    return;
+  }
+  const int headers = (v6 ? 40 : 20) + 8;
+  if (mtu > headers) late_too_big_ = static_cast<std::size_t>(mtu - headers) + 1;
 }
 
 NetworkResult<bool> DatagramTransport::receive_packets(const Sink& sink) {
@@ -201,9 +245,14 @@ NetworkResult<bool> DatagramTransport::receive_packets(const Sink& sink) {
     return true;
   }
   if (size == 0) return NetworkError{NetworkErrorCode::kClosed, "the peer closed the socket"};
-  if (errno == EAGAIN) return false;
+  if (errno == EAGAIN && !reset_) return false;
   if (errno == EINTR) return true;
-  return network_error(errno, "receive");
+  if (errno == ECONNRESET && !reset_) {
+    // The peer closed with unread input. The kernel says so once, in front of what it had sent.
+    reset_ = true;
+    return true;
+  }
+  return network_error(errno == EAGAIN ? ECONNRESET : errno, "receive");
 }
 
 SendOutcome DatagramTransport::send(ByteSpan packet) {
@@ -218,6 +267,7 @@ SendOutcome DatagramTransport::send(ByteSpan packet) {
 SendOutcome DatagramTransport::flush() {
   const std::size_t size = burst_.packet_size();
   const SendOutcome outcome = burst_.send(descriptor_.get(), nullptr);
+  if (burst_.take_path_error()) note_path_size();
   if (outcome != SendOutcome::kTooBig) return outcome;
   late_too_big_ = size;
   return SendOutcome::kTaken;

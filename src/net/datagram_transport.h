@@ -39,6 +39,9 @@ class UdpBurst {
   // kTaken: it is empty again. `to` may be null on a connected socket. On kTooBig and kLost it is
   // empty too.
   SendOutcome send(int descriptor, const SocketAddress* to);
+  // The last send() met an error that an earlier packet had caused: the path carries less than
+  // that.
+  bool take_path_error() { return std::exchange(path_error_, false); }
 
  private:
   // Below the largest UDP payload, and the kernel's limit of segments for one call.
@@ -49,9 +52,11 @@ class UdpBurst {
   std::size_t segment_ = 0;  // size of all but the last, which may be shorter
   std::size_t count_ = 0;
   bool closed_ = false;  // the last one was shorter
+  bool path_error_ = false;
 };
 
-enum class DatagramRead : std::uint8_t { kDrained = 1, kMore };
+// kPathChanged: nothing read; what was sent before is larger than the path carries.
+enum class DatagramRead : std::uint8_t { kDrained = 1, kMore, kPathChanged };
 // What recvmsg gave, cut where the kernel had put datagrams together; `sink` gets the source too.
 using DatagramSink = std::function<void(MutableByteSpan, const SocketAddress&)>;
 NetworkResult<DatagramRead> receive_udp(int descriptor, ReceiveArena& arena,
@@ -74,11 +79,14 @@ class DatagramTransport final : public PacketTransport {
 
  private:
   NetworkResult<bool> receive_packets(const Sink& sink);
+  void note_path_size();
 
   flow::OwnedDescriptor descriptor_;
   SocketKind kind_;
+  SocketAddress address_;
   Address peer_;
   std::size_t max_packet_;
+  bool reset_ = false;  // seen, of packets
   ReceiveArena& arena_;
   UdpBurst burst_;
 };

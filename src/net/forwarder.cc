@@ -9,7 +9,7 @@
 #include <array>
 #include <cerrno>
 
-#include "net/sockets.h"
+#include "net/resolve.h"
 #include "net/stream_link.h"
 
 namespace sealane::net {
@@ -20,12 +20,9 @@ constexpr int kTick = 250;  // milliseconds: how late a connect deadline may be 
 
 Error usage(const std::string& message) { return {ErrorKind::kUsage, message}; }
 
-std::optional<Endpoint> stream_endpoint(const Address& address) {
-  const auto endpoint = parse_endpoint(address);
-  if (!endpoint) return std::nullopt;
-  const bool stream =
-      endpoint->kind == SocketKind::kTcp || endpoint->kind == SocketKind::kUnixStream;
-  return stream ? endpoint : std::nullopt;
+bool is_stream(const Address& address) {
+  const bool scheme = address.text.starts_with("tcp:") || address.text.starts_with("unix:");
+  return scheme && is_address(address);
 }
 
 }  // namespace
@@ -44,10 +41,9 @@ Result<ForwardRule, Error> parse_forward_rule(std::string_view text) {
   ForwardRule rule{.local = {std::string(text.substr(0, cut))},
                    .target = std::string(text.substr(cut + 1))};
   for (const std::string& address : {rule.local.text, rule.target}) {
-    if (!stream_endpoint({address})) {
+    if (!is_stream({address})) {
       return usage(printable(address) +
-                   " is no address to forward; write tcp:HOST:PORT, HOST as a number, or "
-                   "unix:PATH");
+                   " is no address to forward; write tcp:HOST:PORT or unix:PATH");
     }
   }
   if (rule.target.size() > StreamMux::kMaxTargetSize) return usage("the target is too long");
@@ -60,18 +56,18 @@ Result<std::unique_ptr<Forwarder>, Error> Forwarder::create(
   std::unique_ptr<Forwarder> forwarder(new Forwarder);
   forwarder->on_stream_ = std::move(on_stream);
   for (const std::string& target : allowed) {
-    if (!stream_endpoint({target})) {
-      return usage(printable(target) +
-                   " cannot be allowed; write tcp:HOST:PORT, HOST as a number, or unix:PATH");
+    if (!is_stream({target})) {
+      return usage(printable(target) + " cannot be allowed; write tcp:HOST:PORT or unix:PATH");
     }
-    forwarder->allowed_.push_back(target);
+    SEALANE_TRY(const auto endpoints, resolve({target}));
+    forwarder->allowed_.emplace(target, endpoints.front());
   }
   for (const ForwardRule& rule : rules) {
-    const auto endpoint = stream_endpoint(rule.local);
-    if (!endpoint) return usage(printable(rule.local.text) + " is no address to listen at");
-    auto descriptor = start_listen(*endpoint);
+    SEALANE_TRY(const auto endpoints, resolve(rule.local));
+    const Endpoint& endpoint = endpoints.front();
+    auto descriptor = start_listen(endpoint);
     if (!descriptor.has_value()) return to_error(descriptor.error(), rule.local);
-    const Address local = format_endpoint(endpoint->kind, local_address(descriptor.value().get()));
+    const Address local = format_endpoint(endpoint.kind, local_address(descriptor.value().get()));
     forwarder->listeners_.push_back({std::move(descriptor.value()), local, rule.target});
   }
   return forwarder;
@@ -184,11 +180,11 @@ class Forwarder::Run {
       failed.problem = std::move(problem);
       reports_.push_back(std::move(failed));
     };
-    const bool allowed = std::ranges::find(owner_.allowed_, opened.target) != owner_.allowed_.end();
-    if (!allowed) {
+    const auto allowed = owner_.allowed_.find(opened.target);
+    if (allowed == owner_.allowed_.end()) {
       return refuse(ResetReason::kNotAllowed, "refused: it is not allowed here (--allow)");
     }
-    auto descriptor = start_connect(*stream_endpoint({opened.target}));
+    auto descriptor = start_connect(allowed->second);
     if (!descriptor.has_value()) {
       return refuse(ResetReason::kUnreachable,
                     to_error(descriptor.error(), {opened.target}).message);

@@ -11,6 +11,7 @@
 
 #include "flow/descriptor.h"
 #include "flow/stream.h"
+#include "net/sockets.h"
 #include "net/stream_mux.h"
 #include "sealane/net/lane.h"
 
@@ -39,7 +40,8 @@ class Forwarder {
   static constexpr std::uint32_t kWindow = 256 * 1024;  // of one stream, one direction
   static constexpr std::chrono::seconds kConnectTimeout{10};
 
-  // `allowed`: tcp:HOST:PORT or unix:PATH, HOST a numeric address. kUsage, or an address in use.
+  // `allowed`: tcp:HOST:PORT or unix:PATH; names are looked up here, once. kUsage, or an address in
+  // use.
   static Result<std::unique_ptr<Forwarder>, Error> create(
       const std::vector<ForwardRule>& rules, const std::vector<std::string>& allowed,
       std::function<void(const StreamReport&)> on_stream);
@@ -62,7 +64,7 @@ class Forwarder {
 
   Forwarder() = default;
   std::vector<Listening> listeners_;
-  std::vector<std::string> allowed_;
+  std::map<std::string, Endpoint, std::less<>> allowed_;  // by the peer's text for it
   std::function<void(const StreamReport&)> on_stream_;
 };
 

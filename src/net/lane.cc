@@ -2,13 +2,16 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 
 #include "base/check.h"
 #include "net/lane_impl.h"
+#include "net/resolve.h"
 #include "net/stream_transport.h"
 #include "session/key_schedule.h"
 
@@ -20,6 +23,9 @@ using session::MessageType;
 // Rounds of reading, or of sending what others add meanwhile, before somebody else gets a turn.
 constexpr int kRounds = 16;
 constexpr std::size_t kFirstPipe = 4 * 1024;
+constexpr std::chrono::milliseconds kBlockedTurn{20};
+// How long one of several addresses of a name is tried before the next.
+constexpr std::chrono::seconds kOneAddress{5};
 
 Error closed_error(const std::string& why) {
   return {ErrorKind::kFailed, why.empty() ? "the lane is closed" : "the lane is closed: " + why};
@@ -35,10 +41,23 @@ Error would_wait_error() {
 session::Options to_core_options(const LaneOptions& options, bool lossy) {
   session::Options out;
   if (options.psk) out.psk = std::make_shared<session::PskKeys>(options.psk->expose());
+  switch (options.key_answers) {
+    case KeyAnswers::kWaitFor:
+      out.answers_mode = session::AnswersMode::kAnswerAndWait;
+      break;
+    case KeyAnswers::kSend:
+      out.answers_mode = session::AnswersMode::kAnswer;
+      break;
+    case KeyAnswers::kNone:
+      out.answers_mode = session::AnswersMode::kDisabled;
+      break;
+  }
   out.lossy = lossy;
   out.payload_size_limit = options.payload_size_limit;
   out.negotiate = options.negotiate;
   out.key_update_interval = options.key_update_interval;
+  out.key_update_bytes = options.key_update_bytes;
+  out.keepalive = options.keepalive;
   out.retry_interval = options.retry_interval;
   out.key_exchange_timeout = options.key_exchange_timeout;
   out.close_timeout = options.close_timeout;
@@ -74,27 +93,81 @@ MessageType type_of(Channel channel) {
   return session::channel_type(session::ChannelId{static_cast<std::uint32_t>(channel)});
 }
 
+std::optional<Channel> lane_channel(MessageType type) {
+  const auto channel = session::channel_of(type);
+  if (!channel) return std::nullopt;
+  return Channel{static_cast<std::uint32_t>(*channel)};
+}
+
+// How many sessions this thread holds: while it does, that is in a handler, it waits for no other,
+// because who holds that one may be waiting for this.
+thread_local int held_cores = 0;
+
 }  // namespace
+
+// A socket that we have closed for writing, until the peer has closed too: see
+// PacketTransport::release().
+class Lingering : public std::enable_shared_from_this<Lingering> {
+ public:
+  static void start(LaneHost::Impl& host, flow::OwnedDescriptor descriptor) {
+    if (!descriptor.valid()) return;
+    const auto self = std::make_shared<Lingering>(host, std::move(descriptor));
+    self->timer_.at(IoLoop::now() + kTime, [self] { self->watch_.reset(); });
+    self->wait();
+  }
+  Lingering(LaneHost::Impl& host, flow::OwnedDescriptor descriptor)
+      : descriptor_(std::move(descriptor)),
+        watch_(std::make_unique<IoLoop::Watch>(host.loop, descriptor_.get())),
+        timer_(host.loop) {}
+
+ private:
+  static constexpr std::chrono::seconds kTime{5};  // for a peer that does not close
+  void wait() {
+    watch_->when_readable([self = shared_from_this()] { self->drain(); });
+  }
+  void drain() {
+    std::array<std::byte, 4096> unread;  // NOLINT: filled by recv
+    for (int round = 0; round < kRounds; ++round) {
+      const ssize_t size = ::recv(descriptor_.get(), unread.data(), unread.size(), MSG_DONTWAIT);
+      if (size > 0 || (size < 0 && errno == EINTR)) continue;
+      if (size < 0 && errno == EAGAIN) break;
+      watch_.reset();
+      timer_.cancel();
+      return;
+    }
+    wait();
+  }
+
+  flow::OwnedDescriptor descriptor_;
+  std::unique_ptr<IoLoop::Watch> watch_;
+  IoLoop::Timer timer_;
+};
 
 // The session and the transport, held for a while.
 class Lane::Impl::Core {
  public:
   explicit Core(Impl& lane) : lane_(lane) {
-    if (lane.driver.load(std::memory_order_relaxed) == std::this_thread::get_id()) return;
+    if (lane.driving()) return;
     lock_ = Lock(lane.core_mutex);
-    lane.driver.store(std::this_thread::get_id(), std::memory_order_relaxed);
+    own();
   }
   Core(Impl& lane, std::try_to_lock_t) : lane_(lane), lock_(lane.core_mutex, std::try_to_lock) {
-    if (lock_) lane.driver.store(std::this_thread::get_id(), std::memory_order_relaxed);
+    if (lock_) own();
   }
   ~Core() {
-    if (lock_) lane_.driver.store(std::thread::id(), std::memory_order_relaxed);
+    if (!lock_) return;
+    --held_cores;
+    lane_.driver.store(std::thread::id(), std::memory_order_relaxed);
   }
   Core(const Core&) = delete;
   Core& operator=(const Core&) = delete;
   bool held() const { return lock_.owns_lock(); }
 
  private:
+  void own() {
+    ++held_cores;
+    lane_.driver.store(std::this_thread::get_id(), std::memory_order_relaxed);
+  }
   Impl& lane_;
   Lock lock_;
 };
@@ -104,10 +177,9 @@ Lane::Impl::Impl(LaneHost::Impl& owner, session::Identities who, const session::
       send_delay(how.send_delay),
       close_timeout(how.close_timeout),
       receive_limit(how.receive_queue_limit),
-      max_message(how.max_message_size),
-      fragments(how.fragment),
       core(std::move(who), how, owner.random) {
   batch = core.make_batch();
+  payload_size = core.payload_size();
 }
 
 std::size_t max_packet_of(const Lane::Impl& lane) { return lane.core.packet_size_limit(); }
@@ -122,11 +194,14 @@ Result<std::shared_ptr<Lane::Impl>, Error> make_lane(LaneHost::Impl& host,
   return std::make_shared<Lane::Impl>(host, std::move(identities), core_options);
 }
 
-session::Reframer::PeekLength Lane::Impl::peeker() {
+session::Reframer Lane::Impl::make_reframer() {
   // The transport lives inside this object, so the pointer outlives it.
-  return [this](std::span<const std::byte, session::kPacketHeaderSize> header) {
-    return core.peek_length(header);
-  };
+  return session::Reframer(
+      core.packet_size_limit(),
+      [this](std::span<const std::byte, session::kPacketHeaderSize> header) {
+        return core.peek_length(header);
+      },
+      [this] { return !core.peer_id(); });
 }
 
 void Lane::Impl::post(void (Impl::*task)()) {
@@ -156,7 +231,60 @@ void Lane::Impl::start(std::unique_ptr<PacketTransport> over) {
 
 // ---- producers ----------------------------------------------------------------------------------
 
-bool Lane::Impl::waiting_forbidden() const { return host.loop.on_thread(); }
+bool Lane::Impl::waiting_forbidden() const { return held_cores > 0 || host.loop.on_thread(); }
+
+void Lane::Impl::wake() {
+  if (waiters != 0) changed.notify_all();
+  if (waits.empty() || waits_posted) return;
+  waits_posted = true;
+  post(&Impl::check_waits);
+}
+
+void Lane::Impl::add_wait(std::function<bool()> met, bool closed_is_met, Done done,
+                          SteadyTime deadline) {
+  {
+    const Lock lock(batch_mutex);
+    if (waits.size() < kMaxWaits) {
+      waits.push_back({std::move(met), closed_is_met, std::move(done), deadline});
+      return wake();
+    }
+  }
+  host.loop.post([done = std::move(done)] {
+    done(Error{ErrorKind::kFailed, "too many wait for this lane at once"});
+  });
+}
+
+void Lane::Impl::check_waits() {
+  std::vector<std::pair<Done, Result<void, Error>>> over;
+  {
+    const Lock lock(batch_mutex);
+    waits_posted = false;
+    const SteadyTime now = IoLoop::now();
+    SteadyTime next = kNoDeadline;
+    std::erase_if(waits, [&](Wait& wait) {
+      Result<void, Error> result = success();
+      if (!wait.met()) {
+        if (state == LaneState::kClosed) {
+          if (!wait.closed_is_met) result = closed_error(closed_why);
+        } else if (wait.deadline <= now) {
+          result = deadline_error();
+        } else {
+          next = std::min(next, wait.deadline);
+          return false;
+        }
+      }
+      over.emplace_back(std::move(wait.done), std::move(result));
+      return true;
+    });
+    if (next != kNoDeadline) {
+      if (!wait_timer) wait_timer = std::make_unique<IoLoop::Timer>(host.loop);
+      wait_timer->at(next, [self = weak_from_this()] {
+        if (const auto lane = self.lock()) lane->check_waits();
+      });
+    }
+  }
+  for (auto& [done, result] : over) done(std::move(result));
+}
 
 Result<void, Error> Lane::Impl::wait_for(Lock& lock, SteadyTime deadline,
                                          const std::function<bool()>& done) {
@@ -175,7 +303,7 @@ Result<void, Error> Lane::Impl::wait_for(Lock& lock, SteadyTime deadline,
 }
 
 bool Lane::Impl::push_now() {
-  if (waiting_forbidden() && driver.load(std::memory_order_relaxed) != std::this_thread::get_id()) {
+  if (waiting_forbidden() && !driving()) {
     // Two lanes whose handlers send to each other must not wait for each other's lock.
     const Core hold(*this, std::try_to_lock);
     if (!hold.held()) {
@@ -219,7 +347,10 @@ Result<std::optional<LaneTicket>, Error> Lane::Impl::send(MessageType type, Byte
     push_now();
     lock.lock();
     if (batch_ticket != full || !open) continue;
-    if (!may_wait) return std::optional<LaneTicket>();
+    if (!may_wait) {
+      batch_full = true;
+      return std::optional<LaneTicket>();
+    }
     SEALANE_TRY(wait_for(lock, deadline, [&] { return batch_ticket != full || !open; }));
   }
 }
@@ -229,7 +360,13 @@ Result<LaneTicket, Error> Lane::Impl::send_large(MessageType type, ByteSpan payl
   for (;;) {
     std::uint64_t seen = 0;
     {
-      const Core hold(*this);
+      std::optional<Core> hold;
+      if (waiting_forbidden() && !driving()) {
+        hold.emplace(*this, std::try_to_lock);
+        if (!hold->held()) return would_wait_error();
+      } else {
+        hold.emplace(*this);
+      }
       collect();
       Lock lock(batch_mutex);
       if (!open) return closed_error(closed_why);
@@ -248,8 +385,11 @@ Result<LaneTicket, Error> Lane::Impl::send_large(MessageType type, ByteSpan payl
         }
       }
       seen = sent.load();
+      if (!may_wait) {
+        batch_full = true;
+        return would_wait_error();
+      }
     }
-    if (!may_wait) return would_wait_error();
     Lock lock(batch_mutex);
     SEALANE_TRY(wait_for(lock, deadline, [&] { return sent.load() != seen || !open; }));
   }
@@ -265,14 +405,15 @@ void Lane::Impl::collect() {
   if (!taken.has_value()) return;
   pending.push_back({batch_ticket, static_cast<std::uint64_t>(taken.value())});
   ++batch_ticket;
-  if (waiters != 0) changed.notify_all();
+  batch_full = false;
+  wake();
 }
 
 void Lane::Impl::drive() {
   for (int round = 0;; ++round) {
     collect();
     send_output();
-    if (transport_full.load(std::memory_order_relaxed) || transport_lost) break;
+    if (transport_full.load(std::memory_order_relaxed) || transport_lost || write_lost) break;
     const Lock lock(batch_mutex);
     // What others added meanwhile goes along if a packet is full, else with the next flush.
     if (batch.empty() || batch.packet_size() < core.packet_size() / 2 || round == kRounds) break;
@@ -282,8 +423,15 @@ void Lane::Impl::drive() {
 }
 
 void Lane::Impl::send_output() {
-  if (transport_full.load(std::memory_order_relaxed) || transport_lost || !transport) return;
-  const auto lost = [this] { transport_lost = "the connection broke while sending"; };
+  if (transport_full.load(std::memory_order_relaxed) || transport_lost || write_lost ||
+      !transport) {
+    return;
+  }
+  // The peer has closed, perhaps after it said all it had to say: that is read first.
+  const auto lost = [this] {
+    write_lost = true;
+    if (transport->read_descriptor() < 0) transport_lost = "the connection broke while sending";
+  };
   while (const auto output = core.next_output()) {
     switch (transport->send(output->second)) {
       case SendOutcome::kTaken:
@@ -345,18 +493,24 @@ void Lane::Impl::on_writable() {
 
 // Tells waiters what has left.
 void Lane::Impl::publish() {
+  payload_size.store(core.payload_size(), std::memory_order_relaxed);
   const auto done = static_cast<std::uint64_t>(core.sent_ticket());
   std::uint64_t newest = 0;
   while (!pending.empty() && pending.front().core <= done) newest = pending.pop_front().lane;
   if (newest == 0) return;
   const Lock lock(batch_mutex);
   sent.store(newest);
-  if (waiters != 0) changed.notify_all();
+  batch_full = false;
+  wake();
 }
 
 void Lane::Impl::rearm_timer() {
-  const auto due = core.deadline();
+  auto due = core.deadline();
   if (!due) return;
+  // What is due may be to send, which is not possible now: that is no reason to turn for ever.
+  if (write_lost || transport_full.load(std::memory_order_relaxed)) {
+    due = std::max(*due, IoLoop::now() + kBlockedTurn);
+  }
   if (armed && *armed <= *due) return;  // it looks again when it fires
   armed = due;
   if (!host.loop.on_thread()) {
@@ -372,8 +526,8 @@ void Lane::Impl::close_when_collected() {
   {
     const Lock lock(batch_mutex);
     if (!close_wanted) return;
-    const bool waits = !batch.empty() && state == LaneState::kEstablished;
-    if (waits && IoLoop::now() < *close_by) return;
+    const bool unsent = !batch.empty() && state == LaneState::kEstablished;
+    if (unsent && IoLoop::now() < *close_by) return;
   }
   close_wanted = false;
   core.close(IoLoop::now());
@@ -386,12 +540,18 @@ void Lane::Impl::finish(std::string reason) {
   if (write_watch) write_watch.reset();
   timer->cancel();
   flush_timer->cancel();
+  if (transport) Lingering::start(host, transport->release());
   transport.reset();
-  const Lock lock(batch_mutex);
-  open = false;
-  state = LaneState::kClosed;
-  if (!reason.empty()) closed_why = std::move(reason);  // else what the session said before
-  changed.notify_all();
+  LaneEvent event{LaneEventKind::kClosed, std::nullopt, {}};
+  {
+    const Lock lock(batch_mutex);
+    open = false;
+    state = LaneState::kClosed;
+    if (!reason.empty()) closed_why = std::move(reason);  // else what the session said before
+    event.text = closed_why;
+    wake();
+  }
+  tell(event);
 }
 
 // ---- on the loop's thread -----------------------------------------------------------------------
@@ -473,8 +633,8 @@ void Lane::Impl::after_input() {
   if (core.state() == session::SessionState::kClosed) {
     std::string why;
     while (auto event = core.next_event()) {
-      if (const auto* message = std::get_if<session::Received>(&*event)) dispatch(*message);
       if (const auto* closed = std::get_if<session::Closed>(&*event)) why = sentence(*closed);
+      take_event(*event);
     }
     finish(transport_lost ? *transport_lost : why);
     if (on_closed) std::exchange(on_closed, nullptr)();
@@ -504,12 +664,58 @@ void Lane::Impl::take_events() {
     }
     const auto event = core.next_event();
     if (!event) break;
-    if (const auto* message = std::get_if<session::Received>(&*event)) dispatch(*message);
-    if (const auto* closed = std::get_if<session::Closed>(&*event)) {
-      const Lock lock(batch_mutex);
-      closed_why = sentence(*closed);
-    }
+    take_event(*event);
   }
+  update_state();
+}
+
+void Lane::Impl::take_event(const session::SessionEvent& event) {
+  if (const auto* message = std::get_if<session::Received>(&event)) return dispatch(*message);
+  if (const auto* closed = std::get_if<session::Closed>(&event)) {
+    const Lock lock(batch_mutex);
+    closed_why = sentence(*closed);
+    return;
+  }
+  if (const auto* problem = std::get_if<session::Problem>(&event)) {
+    return tell_problem(lane_channel(problem->type), LaneEventKind::kProblem,
+                        {ErrorKind::kFailed, std::string(describe(problem->kind))});
+  }
+  if (const auto* pinned = std::get_if<session::PeerPinned>(&event)) {
+    return tell(
+        {LaneEventKind::kPeerPinned, std::nullopt, identity::fingerprint(pinned->identity)});
+  }
+  if (std::holds_alternative<session::PeerRestarted>(event)) {
+    return tell({LaneEventKind::kPeerRestarted, std::nullopt, {}});
+  }
+  const auto* changed_to = std::get_if<session::StateChanged>(&event);
+  if (changed_to == nullptr || changed_to->state != session::SessionState::kEstablished) return;
+  update_state();
+  tell({LaneEventKind::kEstablished, std::nullopt, {}});
+}
+
+void Lane::Impl::tell(const LaneEvent& event) {
+  std::shared_ptr<const EventHandler> handler;
+  {
+    const std::lock_guard lock(handlers_mutex);
+    handler = event_handler;
+  }
+  if (handler) (*handler)(event);
+}
+
+void Lane::Impl::tell_problem(std::optional<Channel> channel, LaneEventKind kind, Error error) {
+  if (channel) {
+    std::shared_ptr<const Handlers> of_channel;
+    {
+      const std::lock_guard lock(handlers_mutex);
+      const auto found = handlers.find(static_cast<std::uint32_t>(type_of(*channel)));
+      if (found != handlers.end()) of_channel = found->second;
+    }
+    if (of_channel && of_channel->checked.on_error) return of_channel->checked.on_error(error);
+  }
+  tell({kind, channel, std::move(error.message)});
+}
+
+void Lane::Impl::update_state() {
   const auto core_state = core.state();
   if (core_state == session::SessionState::kEstablished ||
       core_state == session::SessionState::kClosing) {
@@ -522,7 +728,7 @@ void Lane::Impl::take_events() {
       if (state != next) {
         news = state == LaneState::kConnecting;
         state = next;
-        changed.notify_all();
+        wake();
       }
     }
     if (news && on_established) std::exchange(on_established, nullptr)();
@@ -541,8 +747,11 @@ void Lane::Impl::dispatch(const session::Received& message) {
   }
   if (cached_handler) {
     // Only this function lets go of it, so a handler may replace itself.
-    (*cached_handler)(message.payload);
-    return;
+    if (cached_handler->plain) return cached_handler->plain(message.payload);
+    auto result = cached_handler->checked.on_message(message.payload);
+    if (result.has_value()) return;
+    return tell_problem(lane_channel(message.type), LaneEventKind::kHandlerFailed,
+                        std::move(result.error()));
   }
   if (message.type != MessageType::kReadWrite || message.payload.empty()) return;
   const Lock lock(batch_mutex);
@@ -562,7 +771,7 @@ void Lane::Impl::dispatch(const session::Received& message) {
   std::ranges::copy(message.payload.subspan(first), pipe.begin());
   pipe_size += size;
   if (pipe_size >= receive_limit) input_waits = true;
-  if (waiters != 0) changed.notify_all();
+  wake();
 }
 
 // ---- Lane ---------------------------------------------------------------------------------------
@@ -575,6 +784,7 @@ Lane::~Lane() {
     {
       const std::lock_guard lock(lane.handlers_mutex);
       lane.handlers.clear();
+      lane.event_handler.reset();
       ++lane.handlers_version;
       lane.published_version.store(lane.handlers_version, std::memory_order_release);
     }
@@ -584,9 +794,11 @@ Lane::~Lane() {
       lane.core.abort(IoLoop::now());
     }
     lane.after_input();
+    lane.check_waits();
     // Whatever the loop still holds must go on its thread, before the host does.
     lane.timer.reset();
     lane.flush_timer.reset();
+    lane.wait_timer.reset();
   });
 }
 
@@ -633,35 +845,73 @@ void Lane::flush() { impl_->push_now(); }
 
 void Lane::set_handler(Channel channel, Handler handler) {
   SEALANE_CHECK(channel <= kMaxChannel);
-  Impl& lane = *impl_;
-  const std::lock_guard lock(lane.handlers_mutex);
-  const auto type = static_cast<std::uint32_t>(type_of(channel));
-  if (handler) {
-    lane.handlers[type] = std::make_shared<const Handler>(std::move(handler));
-  } else {
-    lane.handlers.erase(type);
-  }
-  lane.published_version.store(++lane.handlers_version, std::memory_order_release);
+  impl_->set_handlers(
+      type_of(channel),
+      handler ? std::make_shared<Impl::Handlers>(Impl::Handlers{std::move(handler), {}}) : nullptr);
+}
+
+void Lane::set_channel_handler(Channel channel, ChannelHandler handler) {
+  SEALANE_CHECK(channel <= kMaxChannel);
+  impl_->set_handlers(type_of(channel),
+                      handler.on_message
+                          ? std::make_shared<Impl::Handlers>(Impl::Handlers{{}, std::move(handler)})
+                          : nullptr);
 }
 
 void Lane::set_pipe_handler(Handler handler) {
+  impl_->set_handlers(
+      MessageType::kReadWrite,
+      handler ? std::make_shared<Impl::Handlers>(Impl::Handlers{std::move(handler), {}}) : nullptr);
+}
+
+void Lane::Impl::set_handlers(MessageType type, std::shared_ptr<const Handlers> next) {
+  const std::lock_guard lock(handlers_mutex);
+  if (next) {
+    handlers[static_cast<std::uint32_t>(type)] = std::move(next);
+  } else {
+    handlers.erase(static_cast<std::uint32_t>(type));
+  }
+  published_version.store(++handlers_version, std::memory_order_release);
+}
+
+void Lane::set_event_handler(EventHandler handler) {
   Impl& lane = *impl_;
   const std::lock_guard lock(lane.handlers_mutex);
-  const auto type = static_cast<std::uint32_t>(MessageType::kReadWrite);
-  if (handler) {
-    lane.handlers[type] = std::make_shared<const Handler>(std::move(handler));
-  } else {
-    lane.handlers.erase(type);
-  }
-  lane.published_version.store(++lane.handlers_version, std::memory_order_release);
+  lane.event_handler = handler ? std::make_shared<const EventHandler>(std::move(handler)) : nullptr;
+}
+
+// ---- waiting without a thread ----
+
+void Lane::when_established(Done done, SteadyTime deadline) {
+  impl_->add_wait(
+      [lane = impl_.get()] {
+        return lane->state != LaneState::kConnecting && lane->state != LaneState::kClosed;
+      },
+      false, std::move(done), deadline);
+}
+
+void Lane::when_sent(LaneTicket ticket, Done done, SteadyTime deadline) {
+  impl_->add_wait([lane = impl_.get(),
+                   ticket] { return lane->sent.load() >= static_cast<std::uint64_t>(ticket); },
+                  false, std::move(done), deadline);
+}
+
+void Lane::when_writable(Done done, SteadyTime deadline) {
+  impl_->add_wait([lane = impl_.get()] { return lane->open && !lane->batch_full; }, false,
+                  std::move(done), deadline);
+}
+
+void Lane::when_readable(Done done, SteadyTime deadline) {
+  impl_->add_wait([lane = impl_.get()] { return lane->pipe_size != 0; }, true, std::move(done),
+                  deadline);
+}
+
+void Lane::when_closed(Done done, SteadyTime deadline) {
+  impl_->add_wait([] { return false; }, true, std::move(done), deadline);
 }
 
 Result<LaneTicket, Error> Lane::Impl::write(ByteSpan bytes, Leave leave, SteadyTime deadline) {
-  std::size_t limit = bytes.size();
-  if (limit > session::Options::kMinPayloadSize) {
-    const Core hold(*this);
-    limit = core.payload_size();
-  }
+  const std::size_t limit = payload_size.load(std::memory_order_relaxed);
   LaneTicket last{0};
   do {
     const ByteSpan piece = bytes.first(std::min(bytes.size(), limit));
@@ -681,6 +931,10 @@ Result<void, Error> Lane::write(ByteSpan bytes, SteadyTime deadline) {
   impl_->push_now();
   if (impl_->waiting_forbidden()) return success();
   return wait_sent(ticket, deadline);
+}
+
+Result<std::optional<LaneTicket>, Error> Lane::try_write(ByteSpan bytes) {
+  return impl_->send(MessageType::kReadWrite, bytes, Impl::Leave::kLater, false, kNoDeadline);
 }
 
 Result<std::size_t, Error> Lane::read(MutableByteSpan out, SteadyTime deadline) {
@@ -712,6 +966,14 @@ Result<std::size_t, Error> Lane::read(MutableByteSpan out, SteadyTime deadline) 
   return size;
 }
 
+void Lane::renew_key() {
+  {
+    const Impl::Core hold(*impl_);
+    impl_->core.renew_key(IoLoop::now());
+  }
+  impl_->post(&Impl::after_input);
+}
+
 void Lane::close() {
   impl_->host.loop.post([self = impl_] {
     {
@@ -724,7 +986,7 @@ void Lane::close() {
       });
       const Impl::Lock lock(self->batch_mutex);
       self->open = false;
-      self->changed.notify_all();
+      self->wake();
     }
     self->after_input();
   });
@@ -763,7 +1025,12 @@ LaneStatistics Lane::statistics() const {
   out.messages_received = core.messages_received;
   out.payload_bytes_sent = core.payload_bytes_sent;
   out.payload_bytes_received = core.payload_bytes_received;
-  for (const std::uint64_t count : core.drops) out.packets_dropped += count;
+  for (std::size_t i = 0; i < core.drops.size(); ++i) {
+    if (core.drops[i] == 0) continue;
+    out.packets_dropped += core.drops[i];
+    out.drops.emplace_back(describe(session::DropReason{static_cast<std::uint8_t>(i)}),
+                           core.drops[i]);
+  }
   out.packets_replayed = core.dropped(session::DropReason::kReplayed);
   out.packets_undecryptable = core.dropped(session::DropReason::kUndecryptable);
   out.key_renewals = core.own_renewals;
@@ -836,38 +1103,115 @@ flow::OwnedDescriptor own_copy(int descriptor, int flags) {
   return flow::OwnedDescriptor(::fcntl(descriptor, F_DUPFD_CLOEXEC, 3));
 }
 
-std::unique_ptr<Lane> started(LaneHost::Impl& host, std::shared_ptr<Lane::Impl> lane,
+std::unique_ptr<Lane> started(LaneHost::Impl& host, const std::shared_ptr<Lane::Impl>& lane,
+                              const LaneOptions& options,
                               std::unique_ptr<PacketTransport> transport) {
+  auto out = std::make_unique<Lane>(lane);
+  if (options.prepare) options.prepare(*out);
   host.loop.run([&] { lane->start(std::move(transport)); });
-  return std::make_unique<Lane>(std::move(lane));
+  return out;
 }
+
+std::unique_ptr<PacketTransport> make_transport(LaneHost::Impl& host, Lane::Impl& lane,
+                                                const Endpoint& endpoint,
+                                                flow::OwnedDescriptor connected) {
+  if (endpoint.kind == SocketKind::kUdp || endpoint.kind == SocketKind::kSeqpacket) {
+    return std::make_unique<DatagramTransport>(std::move(connected), endpoint, max_packet_of(lane),
+                                               host.arena);
+  }
+  return std::make_unique<StreamTransport>(std::move(connected), flow::OwnedDescriptor(),
+                                           format_endpoint(endpoint.kind, endpoint.address),
+                                           lane.make_reframer());
+}
+
+// A connection under way, on the loop's thread; lives as long as something calls it back.
+class Dialing : public std::enable_shared_from_this<Dialing> {
+ public:
+  Dialing(LaneHost::Impl& host, Endpoint endpoint, LaneOptions options, LaneHost::Dialed done)
+      : host_(host), endpoint_(endpoint), options_(std::move(options)), done_(std::move(done)) {}
+
+  void start(SteadyTime deadline) {
+    auto connecting = start_connect(endpoint_);
+    if (!connecting.has_value()) return fail(connecting.error());
+    descriptor_ = std::move(connecting.value());
+    watch_ = std::make_unique<IoLoop::Watch>(host_.loop, descriptor_.get());
+    watch_->when_writable([self = shared_from_this()] { self->connected(); });
+    if (deadline == kNoDeadline) return;
+    timer_ = std::make_unique<IoLoop::Timer>(host_.loop);
+    timer_->at(deadline, [self = shared_from_this()] {
+      self->fail({NetworkErrorCode::kTimedOut, "connect"});
+    });
+  }
+
+ private:
+  void connected() {
+    const auto outcome = connect_outcome(descriptor_.get());
+    if (!outcome.has_value()) return fail(outcome.error());
+    const LaneHost::Dialed done = finish();
+    if (!done) return;
+    auto lane = make_lane(host_, options_, endpoint_.kind == SocketKind::kUdp);
+    if (!lane.has_value()) return done(lane.error());
+    auto transport = make_transport(host_, *lane.value(), endpoint_, std::move(descriptor_));
+    done(started(host_, lane.value(), options_, std::move(transport)));
+  }
+  void fail(const NetworkError& error) {
+    if (const LaneHost::Dialed done = finish()) {
+      done(to_error(error, format_endpoint(endpoint_.kind, endpoint_.address)));
+    }
+  }
+  LaneHost::Dialed finish() {
+    watch_.reset();
+    timer_.reset();
+    return std::exchange(done_, nullptr);
+  }
+
+  LaneHost::Impl& host_;
+  Endpoint endpoint_;
+  LaneOptions options_;
+  LaneHost::Dialed done_;
+  flow::OwnedDescriptor descriptor_;
+  std::unique_ptr<IoLoop::Watch> watch_;
+  std::unique_ptr<IoLoop::Timer> timer_;
+};
 
 }  // namespace
 
 Result<std::unique_ptr<Lane>, Error> LaneHost::dial(const Address& to, const LaneOptions& options,
                                                     SteadyTime deadline) {
-  const auto endpoint = parse_endpoint(to);
-  if (!endpoint) {
-    return Error{ErrorKind::kUsage, printable(to.text) +
-                                        " is no address; write tcp:HOST:PORT, udp:HOST:PORT, "
-                                        "unix:PATH or seqpacket:PATH, HOST as a number"};
+  SEALANE_TRY(const auto endpoints, resolve(to));
+  SEALANE_TRY(auto lane, make_lane(*impl_, options, endpoints.front().kind == SocketKind::kUdp));
+  std::optional<NetworkError> last;
+  for (const Endpoint& endpoint : endpoints) {
+    const bool others = &endpoint != &endpoints.back();
+    const SteadyTime until = others ? std::min(deadline, IoLoop::now() + kOneAddress) : deadline;
+    auto connected = start_connect(endpoint);
+    NetworkResult<void> outcome = success();
+    if (!connected.has_value()) {
+      outcome = connected.error();
+    } else {
+      outcome = wait_connected(connected.value().get(), until);
+    }
+    if (outcome.has_value()) {
+      auto transport = make_transport(*impl_, *lane, endpoint, std::move(connected.value()));
+      return started(*impl_, lane, options, std::move(transport));
+    }
+    last = outcome.error();
   }
-  SEALANE_TRY(auto lane, make_lane(*impl_, options, endpoint->kind == SocketKind::kUdp));
-  auto connected = start_connect(*endpoint);
-  if (!connected.has_value()) return to_error(connected.error(), to);
-  const auto outcome = wait_connected(connected.value().get(), deadline);
-  if (!outcome.has_value()) return to_error(outcome.error(), to);
-  const std::size_t max_packet = max_packet_of(*lane);
-  std::unique_ptr<PacketTransport> transport;
-  if (endpoint->kind == SocketKind::kUdp || endpoint->kind == SocketKind::kSeqpacket) {
-    transport = std::make_unique<DatagramTransport>(std::move(connected.value()), *endpoint,
-                                                    max_packet, impl_->arena);
-  } else {
-    transport = std::make_unique<StreamTransport>(
-        std::move(connected.value()), flow::OwnedDescriptor(), to, max_packet, lane->peeker());
-  }
-  return started(*impl_, std::move(lane), std::move(transport));
+  return to_error(*last, to);
 }
+
+void LaneHost::when_dialed(const Address& to, const LaneOptions& options, Dialed done,
+                           SteadyTime deadline) {
+  impl_->loop.post([host = impl_.get(), to, options, done = std::move(done), deadline] {
+    const auto endpoint = parse_endpoint(to);
+    if (!endpoint) return done(no_address(to));
+    const auto usable = make_lane(*host, options, endpoint->kind == SocketKind::kUdp);
+    if (!usable.has_value()) return done(usable.error());
+    std::make_shared<Dialing>(*host, *endpoint, options, done)->start(deadline);
+  });
+}
+
+void LaneHost::post(std::function<void()> task) { impl_->loop.post(std::move(task)); }
 
 Result<std::unique_ptr<LaneListener>, Error> LaneHost::listen(const Address& at,
                                                               const LaneOptions& options) {
@@ -884,10 +1228,9 @@ Result<std::unique_ptr<Lane>, Error> LaneHost::adopt(int read_descriptor, int wr
   if (!read.valid() || (!both && !write.valid())) {
     return Error{ErrorKind::kUsage, "the descriptors of the lane are not open"};
   }
-  const std::size_t max_packet = max_packet_of(*lane);
   auto transport = std::make_unique<StreamTransport>(std::move(read), std::move(write),
-                                                     Address{"-"}, max_packet, lane->peeker());
-  return started(*impl_, std::move(lane), std::move(transport));
+                                                     Address{"-"}, lane->make_reframer());
+  return started(*impl_, lane, options, std::move(transport));
 }
 
 }  // namespace sealane::net

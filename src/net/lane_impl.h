@@ -44,7 +44,7 @@ struct Lane::Impl : std::enable_shared_from_this<Lane::Impl> {
   void deliver(MutableByteSpan packet);  // on the loop's thread, any number, then after_input()
   void after_input();
   void lose_transport(std::string reason);
-  session::Reframer::PeekLength peeker();
+  session::Reframer make_reframer();
 
   // ---- producers ----
   // kLater: it leaves with the next flush, which is planned here. kNow: the caller pushes.
@@ -59,6 +59,13 @@ struct Lane::Impl : std::enable_shared_from_this<Lane::Impl> {
   bool push_now();
   Result<void, Error> wait_for(Lock& lock, SteadyTime deadline, const std::function<bool()>& done);
   bool waiting_forbidden() const;
+  bool driving() const {
+    return driver.load(std::memory_order_relaxed) == std::this_thread::get_id();
+  }
+  // With batch_mutex: somebody may wait for what has just changed.
+  void wake();
+  void add_wait(std::function<bool()> met, bool closed_is_met, Done done, SteadyTime deadline);
+  void check_waits();  // on the loop's thread
 
   // ---- with core_mutex ----
   class Core;  // holds it, or knows that this thread does
@@ -69,7 +76,11 @@ struct Lane::Impl : std::enable_shared_from_this<Lane::Impl> {
   void arm_writable();
   void rearm_timer();
   void take_events();
+  void take_event(const session::SessionEvent& event);
+  void update_state();
   void dispatch(const session::Received& message);
+  void tell(const LaneEvent& event);
+  void tell_problem(std::optional<Channel> channel, LaneEventKind kind, Error error);
   void close_when_collected();
   void finish(std::string reason);
 
@@ -85,13 +96,20 @@ struct Lane::Impl : std::enable_shared_from_this<Lane::Impl> {
   const LaneOptions::Duration send_delay;
   const LaneOptions::Duration close_timeout;
   const std::size_t receive_limit;
-  const std::size_t max_message;
-  const bool fragments;
 
   // ---- batch_mutex ----
   mutable std::mutex batch_mutex;
   std::condition_variable changed;
   std::uint32_t waiters = 0;
+  struct Wait {
+    std::function<bool()> met;  // asked under the lock
+    bool closed_is_met = false;
+    Done done;
+    SteadyTime deadline;
+  };
+  std::vector<Wait> waits;
+  bool waits_posted = false;
+  bool batch_full = false;  // the last try to send found no room
   session::MessageBatch batch;
   std::uint64_t batch_ticket = 1;
   bool flush_planned = false;
@@ -106,6 +124,7 @@ struct Lane::Impl : std::enable_shared_from_this<Lane::Impl> {
 
   std::atomic<std::uint64_t> sent{0};
   std::atomic<bool> transport_full{false};
+  std::atomic<std::size_t> payload_size{0};  // the session's, for those who do not hold it
 
   // ---- core_mutex ----
   mutable std::mutex core_mutex;
@@ -119,6 +138,7 @@ struct Lane::Impl : std::enable_shared_from_this<Lane::Impl> {
   };
   session::RingQueue<Pending> pending;
   std::optional<std::string> transport_lost;
+  bool write_lost = false;             // nothing can be sent any more; what has come is still read
   bool close_wanted = false;           // once all that was sent is in the session's queue,
   std::optional<SteadyTime> close_by;  // or at this time
   std::optional<SteadyTime> armed;
@@ -128,6 +148,7 @@ struct Lane::Impl : std::enable_shared_from_this<Lane::Impl> {
   std::unique_ptr<IoLoop::Watch> write_watch;  // where the two descriptors differ
   std::unique_ptr<IoLoop::Timer> timer;
   std::unique_ptr<IoLoop::Timer> flush_timer;
+  std::unique_ptr<IoLoop::Timer> wait_timer;
   bool reading = false;      // a wait is under way
   bool read_posted = false;  // or the next turn is
   bool writing = false;
@@ -137,11 +158,17 @@ struct Lane::Impl : std::enable_shared_from_this<Lane::Impl> {
   std::function<void()> when_writable;
 
   std::mutex handlers_mutex;
-  std::map<std::uint32_t, std::shared_ptr<const Handler>> handlers;  // by message type
+  struct Handlers {
+    Handler plain;  // or
+    ChannelHandler checked;
+  };
+  std::map<std::uint32_t, std::shared_ptr<const Handlers>> handlers;  // by message type
+  std::shared_ptr<const EventHandler> event_handler;
+  void set_handlers(session::MessageType type, std::shared_ptr<const Handlers> next);
   std::uint64_t handlers_version = 1;
   // The last one looked up, for the loop's thread.
   std::uint32_t cached_type = 0;
-  std::shared_ptr<const Handler> cached_handler;
+  std::shared_ptr<const Handlers> cached_handler;
   std::uint64_t cached_version = 0;
   std::atomic<std::uint64_t> published_version{1};
 };

@@ -9,41 +9,118 @@
 #include "base/check.h"
 #include "base/token_bucket.h"
 #include "net/lane_impl.h"
+#include "net/resolve.h"
 #include "net/stream_transport.h"
 #include "session/key_schedule.h"
 
 namespace sealane::net {
 namespace {
 
-// What both kinds share: who is connecting, who waits to be accepted.
-class AcceptQueue {
+// What both kinds share: who is connecting, who waits to be accepted, and who waits to accept.
+class AcceptQueue : public std::enable_shared_from_this<AcceptQueue> {
  public:
   using Lock = std::unique_lock<std::mutex>;
 
-  // The lanes that are connecting belong to the loop's thread.
-  bool full() const { return connecting_.size() >= LaneListener::kMaxConnecting; }
+  explicit AcceptQueue(LaneHost::Impl& host) : host_(host) {}
 
-  // On the loop's thread. `then` is called when the lane is closed before or after.
-  static void add(const std::shared_ptr<AcceptQueue>& queue,
-                  const std::shared_ptr<Lane::Impl>& lane, std::function<void()> gone) {
+  // On the loop's thread: a new lane, with room for it made. `gone` is called when it is closed,
+  // before it is established or after. Then start() the lane.
+  Result<std::shared_ptr<Lane::Impl>, Error> add(const LaneOptions& options, bool lossy,
+                                                 std::function<void()> gone) {
+    SEALANE_TRY(auto made, make_lane(host_, options, lossy));
+    if (connecting_.size() >= LaneListener::kMaxConnecting) {
+      const auto oldest = std::move(connecting_.front());
+      connecting_.pop_front();
+    }
+    const std::shared_ptr<Lane::Impl> lane = std::move(made);
     Lane::Impl* const key = lane.get();
-    queue->connecting_[key] = lane;
-    const std::weak_ptr<AcceptQueue> weak = queue;
-    lane->on_established = [weak, key] {
+    connecting_.push_back({key, std::make_unique<Lane>(lane)});
+    if (options.prepare) options.prepare(*connecting_.back().lane);
+    lane->on_established = [weak = weak_from_this(), key] {
       if (const auto self = weak.lock()) self->established(key);
     };
-    lane->on_closed = [weak, key, gone = std::move(gone)] {
-      if (const auto self = weak.lock()) self->connecting_.erase(key);
+    lane->on_closed = [weak = weak_from_this(), key, gone = std::move(gone)] {
+      // Not the lane itself, which is in the middle of closing.
+      if (const auto self = weak.lock()) {
+        self->host_.loop.post([lane = std::make_shared<std::unique_ptr<Lane>>(self->take(key))] {});
+      }
       if (gone) gone();
     };
+    return lane;
   }
 
   Result<std::unique_ptr<Lane>, Error> accept(SteadyTime deadline) {
     Lock lock(mutex_);
-    const auto ready = [this] { return !waiting_.empty(); };
+    const auto ready = [this] { return cancelled_ || !waiting_.empty(); };
     if (deadline == kNoDeadline) {
       changed_.wait(lock, ready);
-    } else if (!changed_.wait_until(lock, deadline, ready)) {
+    } else {
+      changed_.wait_until(lock, deadline, ready);
+    }
+    return next(deadline);
+  }
+
+  void when_accepted(LaneListener::Accepted done, SteadyTime deadline) {
+    host_.loop.post([weak = weak_from_this(), done = std::move(done), deadline]() mutable {
+      const auto self = weak.lock();
+      if (!self) return done(cancelled());
+      if (self->accepted_) {
+        return done(Error{ErrorKind::kUsage, "somebody waits already for the next peer"});
+      }
+      self->accepted_ = std::move(done);
+      self->accept_by_ = deadline;
+      if (deadline != kNoDeadline) {
+        if (!self->timer_) self->timer_ = std::make_unique<IoLoop::Timer>(self->host_.loop);
+        self->timer_->at(deadline, [weak] {
+          if (const auto there = weak.lock()) there->serve();
+        });
+      }
+      self->serve();
+    });
+  }
+
+  void cancel() {
+    {
+      const Lock lock(mutex_);
+      cancelled_ = true;
+      changed_.notify_all();
+    }
+    host_.loop.post([self = shared_from_this()] { self->serve(); });
+  }
+
+  // On the loop's thread, at the end: nobody will accept any more.
+  void end() {
+    {
+      const Lock lock(mutex_);
+      cancelled_ = true;
+      changed_.notify_all();
+    }
+    serve();
+    timer_.reset();
+    while (!connecting_.empty()) {
+      const auto lane = std::move(connecting_.front());
+      connecting_.pop_front();
+    }
+    std::deque<std::unique_ptr<Lane>> waiting;
+    std::deque<std::unique_ptr<Lane>> refused;
+    const Lock lock(mutex_);
+    waiting.swap(waiting_);
+    refused.swap(refused_);
+  }
+
+ private:
+  struct Connecting {
+    Lane::Impl* key = nullptr;
+    std::unique_ptr<Lane> lane;
+  };
+
+  static Error cancelled() { return {ErrorKind::kInterrupted, "accepting peers was given up"}; }
+
+  // With mutex_.
+  Result<std::unique_ptr<Lane>, Error> next(SteadyTime deadline) {
+    if (cancelled_) return cancelled();
+    if (waiting_.empty()) {
+      SEALANE_CHECK(deadline != kNoDeadline);
       return Error{ErrorKind::kFailed, "no peer came in time"};
     }
     auto lane = std::move(waiting_.front());
@@ -51,24 +128,29 @@ class AcceptQueue {
     return lane;
   }
 
-  // On the loop's thread, at its end: nobody will accept these.
-  std::vector<std::shared_ptr<Lane::Impl>> take_connecting() {
-    std::vector<std::shared_ptr<Lane::Impl>> out;
-    for (auto& [key, lane] : connecting_) out.push_back(std::move(lane));
-    connecting_.clear();
-    return out;
-  }
-  std::deque<std::unique_ptr<Lane>> take_waiting() {
-    const Lock lock(mutex_);
-    return std::exchange(waiting_, {});
+  void serve() {
+    if (!accepted_) return;
+    std::optional<Result<std::unique_ptr<Lane>, Error>> result;
+    {
+      const Lock lock(mutex_);
+      if (!cancelled_ && waiting_.empty() && IoLoop::now() < accept_by_) return;
+      result.emplace(next(accept_by_));
+    }
+    if (timer_) timer_->cancel();
+    std::exchange(accepted_, nullptr)(std::move(*result));
   }
 
- private:
-  void established(Lane::Impl* key) {
-    const auto found = connecting_.find(key);
-    if (found == connecting_.end()) return;
-    auto lane = std::make_unique<Lane>(std::move(found->second));
+  std::unique_ptr<Lane> take(const Lane::Impl* key) {
+    const auto found = std::ranges::find(connecting_, key, &Connecting::key);
+    if (found == connecting_.end()) return nullptr;
+    auto lane = std::move(found->lane);
     connecting_.erase(found);
+    return lane;
+  }
+
+  void established(Lane::Impl* key) {
+    auto lane = take(key);
+    if (!lane) return;
     const Lock lock(mutex_);
     if (waiting_.size() >= LaneListener::kMaxWaiting) {
       // Nobody accepts: the peer learns it by the close, not by silence.
@@ -79,11 +161,20 @@ class AcceptQueue {
     }
     waiting_.push_back(std::move(lane));
     changed_.notify_one();
+    host_.loop.post([weak = weak_from_this()] {
+      if (const auto self = weak.lock()) self->serve();
+    });
   }
 
-  std::unordered_map<Lane::Impl*, std::shared_ptr<Lane::Impl>> connecting_;
+  LaneHost::Impl& host_;
+  // The loop's thread only. Oldest first.
+  std::deque<Connecting> connecting_;
+  LaneListener::Accepted accepted_;
+  SteadyTime accept_by_ = kNoDeadline;
+  std::unique_ptr<IoLoop::Timer> timer_;
   std::mutex mutex_;
   std::condition_variable changed_;
+  bool cancelled_ = false;
   std::deque<std::unique_ptr<Lane>> waiting_;
   std::deque<std::unique_ptr<Lane>> refused_;
 };
@@ -98,7 +189,8 @@ class ConnectionListener final : public LaneListener {
         kind_(at.kind),
         local_(format_endpoint(at.kind, local_address(descriptor.get()))),
         descriptor_(std::move(descriptor)),
-        options_(std::move(options)) {
+        options_(std::move(options)),
+        queue_(std::make_shared<AcceptQueue>(host)) {
     host_.loop.run([this] {
       watch_ = std::make_unique<IoLoop::Watch>(host_.loop, descriptor_.get());
       retry_ = std::make_unique<IoLoop::Timer>(host_.loop);
@@ -106,14 +198,11 @@ class ConnectionListener final : public LaneListener {
     });
   }
   ~ConnectionListener() override {
-    std::vector<std::shared_ptr<Lane::Impl>> connecting;
-    host_.loop.run([&] {
+    host_.loop.run([this] {
       watch_.reset();
       retry_.reset();
-      connecting = queue_->take_connecting();
+      queue_->end();
     });
-    for (auto& lane : connecting) Lane(std::move(lane)).abort();
-    queue_->take_waiting();
     if (kind_ != SocketKind::kTcp) {
       const std::size_t scheme = local_.text.find(':');
       static_cast<void>(::unlink(local_.text.c_str() + scheme + 1));
@@ -122,6 +211,10 @@ class ConnectionListener final : public LaneListener {
   Result<std::unique_ptr<Lane>, Error> accept(SteadyTime deadline) override {
     return queue_->accept(deadline);
   }
+  void when_accepted(Accepted done, SteadyTime deadline) override {
+    queue_->when_accepted(std::move(done), deadline);
+  }
+  void cancel() override { queue_->cancel(); }
   Address local() const override { return local_; }
 
  private:
@@ -142,21 +235,19 @@ class ConnectionListener final : public LaneListener {
         retry_->at(IoLoop::now() + kPause, [this] { take_all(); });
         return;
       }
-      if (queue_->full()) continue;  // closed again: too many who have not proven themselves
-      auto lane = make_lane(host_, options_, false);
+      const auto lane = queue_->add(options_, false, {});
       SEALANE_CHECK(lane.has_value());  // the options were checked
-      const std::size_t max_packet = max_packet_of(*lane.value());
       tune_stream(accepted.value().get(), kind_);
       std::unique_ptr<PacketTransport> transport;
       if (kind_ == SocketKind::kSeqpacket) {
-        transport = std::make_unique<DatagramTransport>(
-            std::move(accepted.value()), Endpoint{kind_, *from}, max_packet, host_.arena);
+        transport =
+            std::make_unique<DatagramTransport>(std::move(accepted.value()), Endpoint{kind_, *from},
+                                                max_packet_of(*lane.value()), host_.arena);
       } else {
         transport = std::make_unique<StreamTransport>(
             std::move(accepted.value()), flow::OwnedDescriptor(), format_endpoint(kind_, *from),
-            max_packet, lane.value()->peeker());
+            lane.value()->make_reframer());
       }
-      AcceptQueue::add(queue_, lane.value(), {});
       lane.value()->start(std::move(transport));
     }
   }
@@ -166,7 +257,7 @@ class ConnectionListener final : public LaneListener {
   Address local_;
   flow::OwnedDescriptor descriptor_;
   LaneOptions options_;
-  std::shared_ptr<AcceptQueue> queue_ = std::make_shared<AcceptQueue>();
+  std::shared_ptr<AcceptQueue> queue_;
   std::unique_ptr<IoLoop::Watch> watch_;
   std::unique_ptr<IoLoop::Timer> retry_;
 };
@@ -213,7 +304,8 @@ class UdpServer : public std::enable_shared_from_this<UdpServer> {
   UdpServer(LaneHost::Impl& host, flow::OwnedDescriptor descriptor, LaneOptions options)
       : host_(host),
         descriptor_(std::make_shared<flow::OwnedDescriptor>(std::move(descriptor))),
-        options_(std::move(options)) {
+        options_(std::move(options)),
+        queue_(std::make_shared<AcceptQueue>(host)) {
     if (options_.psk) psk_.emplace(options_.psk->expose());
     first_contact_.emplace(psk_ ? session::PacketKey::aux(psk_->aux_key())
                                 : session::PacketKey::plain());
@@ -271,7 +363,7 @@ class UdpServer : public std::enable_shared_from_this<UdpServer> {
   // Only a key exchange message that is signed by whom we talk to costs us memory, and no more
   // than kVerifyRate of them a second cost us a signature check.
   std::shared_ptr<Lane::Impl> first_contact(ByteSpan packet, const SocketAddress& from) {
-    if (!accepting_ || queue_->full()) return nullptr;
+    if (!accepting_) return nullptr;
     const session::PacketIdMask mask = psk_ ? psk_->packet_id_mask() : session::PacketIdMask{};
     Bytes copy = to_bytes(packet);
     const auto header = first_contact_->open_header(mask, copy);
@@ -281,16 +373,17 @@ class UdpServer : public std::enable_shared_from_this<UdpServer> {
     const auto message = session::MessageReader(messages.value()).next();
     if (!message || message->type != session::MessageType::kKeyExchange) return nullptr;
     const auto request = session::parse_key_exchange(message->payload);
-    if (!request.has_value() || !verify_budget_.try_take(1, IoLoop::now())) return nullptr;
-    const crypto::Ed25519Public& signer =
-        options_.peer ? *options_.peer : request.value().claimed.identity;
-    if (!session::verify(request.value(), signer).has_value()) return nullptr;
-    auto made = make_lane(host_, options_, true);
+    if (!request.has_value()) return nullptr;
+    // The cheap question first: who does not even claim to be our peer must not use up its checks.
+    const crypto::Ed25519Public& claimed = request.value().claimed.identity;
+    if (options_.peer && claimed != *options_.peer) return nullptr;
+    if (!verify_budget_.try_take(1, IoLoop::now())) return nullptr;
+    if (!session::verify(request.value(), claimed).has_value()) return nullptr;
+    const std::shared_ptr<UdpServer> self = shared_from_this();  // lives as long as its lanes
+    auto made = queue_->add(options_, true, [self, from] { self->forget(from); });
     SEALANE_CHECK(made.has_value());  // the options were checked
     std::shared_ptr<Lane::Impl> lane = std::move(made.value());
     peers_[from] = lane;
-    const std::shared_ptr<UdpServer> self = shared_from_this();  // lives as long as its lanes
-    AcceptQueue::add(queue_, lane, [self, from] { self->forget(from); });
     const std::weak_ptr<Lane::Impl> weak = lane;
     lane->when_writable = [server = weak_from_this(), weak] {
       if (const auto there = server.lock()) there->when_writable(weak);
@@ -326,7 +419,7 @@ class UdpServer : public std::enable_shared_from_this<UdpServer> {
   std::optional<session::PacketKey> first_contact_;
   TokenBucket verify_budget_{kVerifyRate, kVerifyRate, IoLoop::now()};
   bool accepting_ = true;
-  std::shared_ptr<AcceptQueue> queue_ = std::make_shared<AcceptQueue>();
+  std::shared_ptr<AcceptQueue> queue_;
   std::unordered_map<SocketAddress, std::weak_ptr<Lane::Impl>, SocketAddressHash> peers_;
   std::vector<std::shared_ptr<Lane::Impl>> touched_;
   std::vector<std::weak_ptr<Lane::Impl>> waiting_;
@@ -342,14 +435,9 @@ class UdpListener final : public LaneListener {
     host_.loop.run([this] { server_->start(); });
   }
   ~UdpListener() override {
-    std::vector<std::shared_ptr<Lane::Impl>> connecting;
-    host_.loop.run([&] {
+    host_.loop.run([this] {
       server_->stop_accepting();
-      connecting = server_->queue()->take_connecting();
-    });
-    for (auto& lane : connecting) Lane(std::move(lane)).abort();
-    server_->queue()->take_waiting();
-    host_.loop.run([&] {
+      server_->queue()->end();
       if (server_->unused()) server_->stop();
       server_.reset();  // perhaps its end, which belongs on this thread
     });
@@ -357,6 +445,10 @@ class UdpListener final : public LaneListener {
   Result<std::unique_ptr<Lane>, Error> accept(SteadyTime deadline) override {
     return server_->queue()->accept(deadline);
   }
+  void when_accepted(Accepted done, SteadyTime deadline) override {
+    server_->queue()->when_accepted(std::move(done), deadline);
+  }
+  void cancel() override { server_->queue()->cancel(); }
   Address local() const override { return local_; }
 
  private:
@@ -369,12 +461,8 @@ class UdpListener final : public LaneListener {
 
 Result<std::unique_ptr<LaneListener>, Error> make_listener(LaneHost::Impl& host, const Address& at,
                                                            const LaneOptions& options) {
-  const auto endpoint = parse_endpoint(at);
-  if (!endpoint) {
-    return Error{ErrorKind::kUsage, printable(at.text) +
-                                        " is no address; write tcp:HOST:PORT, udp:HOST:PORT, "
-                                        "unix:PATH or seqpacket:PATH, HOST as a number"};
-  }
+  SEALANE_TRY(const auto endpoints, resolve(at));
+  const Endpoint* const endpoint = &endpoints.front();
   const bool udp = endpoint->kind == SocketKind::kUdp;
   SEALANE_TRY(make_lane(host, options, udp));
   auto descriptor = start_listen(*endpoint);

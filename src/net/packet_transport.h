@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "flow/descriptor.h"
 #include "sealane/base/bytes.h"
 #include "sealane/base/network.h"
 
@@ -42,6 +43,9 @@ class PacketTransport {
   virtual bool lossy() const = 0;                // datagrams may be lost, doubled or reordered
   virtual bool stream() const { return false; }  // packets are found by their headers
   virtual Address peer() const = 0;
+  // At the end, where input that is unread when the connection is closed would make the kernel cut
+  // the other side off before it has read ours: the descriptor, for somebody to wait for its end.
+  virtual flow::OwnedDescriptor release() { return {}; }
 
  protected:
   std::optional<std::size_t> late_too_big_;

@@ -1,5 +1,7 @@
 #include "net/real_network.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -47,10 +49,34 @@ class RealConnection final : public Connection {
     write_done_ = std::move(done);
     watch_.when_writable([this] { go_on_writing(); });
   }
-  void shutdown_write() override { static_cast<void>(::shutdown(descriptor_.get(), SHUT_WR)); }
+  NetworkResult<std::size_t> try_write(ByteSpan data) override {
+    SEALANE_CHECK(!write_done_);
+    const ssize_t size =
+        ::send(descriptor_.get(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (size >= 0) return static_cast<std::size_t>(size);
+    if (errno == EAGAIN || errno == EINTR) return std::size_t{0};
+    return network_error(errno, "write");
+  }
+  void shutdown_write() override {
+    if (resets_) set_linger(false);
+    static_cast<void>(::shutdown(descriptor_.get(), SHUT_WR));
+  }
   Address peer() const override { return peer_; }
+  std::size_t unconfirmed() const override {
+    int size = 0;
+    if (::ioctl(descriptor_.get(), SIOCOUTQ, &size) != 0 || size < 0) return 0;
+    return static_cast<std::size_t>(size);
+  }
+  void reset_unless_shut_down() override {
+    resets_ = true;
+    set_linger(true);
+  }
 
  private:
+  void set_linger(bool on) {
+    const linger value{.l_onoff = on ? 1 : 0, .l_linger = 0};
+    static_cast<void>(::setsockopt(descriptor_.get(), SOL_SOCKET, SO_LINGER, &value, sizeof value));
+  }
   // The callback may destroy this object, so it is the last thing done.
   void go_on_reading() {
     const ssize_t size =
@@ -86,6 +112,7 @@ class RealConnection final : public Connection {
   std::function<void(NetworkResult<std::size_t>)> read_done_;
   ByteSpan write_rest_;
   std::function<void(NetworkResult<void>)> write_done_;
+  bool resets_ = false;
 };
 
 class RealListener final : public Listener {
@@ -184,14 +211,22 @@ class RealDatagramSocket final : public DatagramSocket {
 class RealNetwork final : public Network {
  public:
   using Done = std::function<void(NetworkResult<std::unique_ptr<Connection>>)>;
-  explicit RealNetwork(IoLoop& loop) : loop_(loop) {}
+  RealNetwork(IoLoop& loop, NetworkOptions options) : loop_(loop), options_(std::move(options)) {}
 
   void connect(const Address& to, SteadyTime deadline, Done done) override {
     const auto endpoint = parse_endpoint(to);
     if (!endpoint || endpoint->kind == SocketKind::kUdp) {
       return loop_.post([done = std::move(done), to] { done(bad_address(to)); });
     }
-    auto started = start_connect(*endpoint);
+    std::optional<Endpoint> from;
+    if (options_.dial_from && endpoint->kind == SocketKind::kTcp) {
+      from = parse_endpoint(*options_.dial_from);
+      if (!from || from->kind != SocketKind::kTcp) {
+        return loop_.post(
+            [done = std::move(done), at = *options_.dial_from] { done(bad_address(at)); });
+      }
+    }
+    auto started = start_connect(*endpoint, from);
     if (!started.has_value()) {
       return loop_.post([done = std::move(done), error = started.error()] { done(error); });
     }
@@ -257,10 +292,13 @@ class RealNetwork final : public Network {
   };
 
   IoLoop& loop_;
+  const NetworkOptions options_;
 };
 
 }  // namespace
 
-std::unique_ptr<Network> make_network(IoLoop& loop) { return std::make_unique<RealNetwork>(loop); }
+std::unique_ptr<Network> make_network(IoLoop& loop, NetworkOptions options) {
+  return std::make_unique<RealNetwork>(loop, std::move(options));
+}
 
 }  // namespace sealane::net

@@ -204,10 +204,14 @@ Error to_error(const NetworkError& error, const Address& address) {
   return {ErrorKind::kFailed, "the connection to " + name + " broke (" + error.detail + ")"};
 }
 
-NetworkResult<flow::OwnedDescriptor> start_connect(const Endpoint& to) {
+NetworkResult<flow::OwnedDescriptor> start_connect(const Endpoint& to,
+                                                   const std::optional<Endpoint>& from) {
   flow::OwnedDescriptor descriptor = open_socket(to);
   if (!descriptor.valid()) return network_error(errno, "socket");
   tune(descriptor.get(), to.kind);
+  if (from && ::bind(descriptor.get(), from->address.get(), from->address.size) != 0) {
+    return network_error(errno, "bind");
+  }
   if (::connect(descriptor.get(), to.address.get(), to.address.size) != 0 && errno != EINPROGRESS) {
     return network_error(errno == EAGAIN ? ECONNREFUSED : errno, "connect");
   }

@@ -40,8 +40,9 @@ NetworkError network_error(int code, std::string what);
 Error to_error(const NetworkError& error, const Address& address);
 
 // For tcp and unix the connection may still be under way: wait until it is writable, then ask
-// connect_outcome().
-NetworkResult<flow::OwnedDescriptor> start_connect(const Endpoint& to);
+// connect_outcome(). `from`: the address of this side.
+NetworkResult<flow::OwnedDescriptor> start_connect(const Endpoint& to,
+                                                   const std::optional<Endpoint>& from = {});
 NetworkResult<void> connect_outcome(int descriptor);
 // A stale socket file that nobody listens on is replaced.
 NetworkResult<flow::OwnedDescriptor> start_listen(const Endpoint& at);

@@ -19,12 +19,11 @@ bool is_socket(int descriptor) {
 }  // namespace
 
 StreamTransport::StreamTransport(flow::OwnedDescriptor read, flow::OwnedDescriptor write,
-                                 Address peer, std::size_t max_packet,
-                                 session::Reframer::PeekLength peek)
+                                 Address peer, session::Reframer reframer)
     : read_(std::move(read)),
       write_(std::move(write)),
       peer_(std::move(peer)),
-      reframer_(max_packet, std::move(peek)),
+      reframer_(std::move(reframer)),
       is_socket_(is_socket(write_.valid() ? write_.get() : read_.get())) {}
 
 NetworkResult<bool> StreamTransport::receive(const Sink& sink) {
@@ -76,6 +75,12 @@ SendOutcome StreamTransport::send(ByteSpan packet) {
   const ByteSpan rest = packet.subspan(sent.value());
   unsent_.assign(rest.begin(), rest.end());
   return SendOutcome::kTaken;
+}
+
+flow::OwnedDescriptor StreamTransport::release() {
+  if (!is_socket_ || write_.valid()) return {};
+  static_cast<void>(::shutdown(read_.get(), SHUT_WR));
+  return std::move(read_);
 }
 
 SendOutcome StreamTransport::flush() {

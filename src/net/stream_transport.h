@@ -11,9 +11,9 @@ namespace sealane::net {
 // away raises SIGPIPE, which the process must ignore; sockets raise none.
 class StreamTransport final : public PacketTransport {
  public:
-  // `write` may be invalid: then `read` is for both directions. `peek` opens headers (Reframer).
+  // `write` may be invalid: then `read` is for both directions.
   StreamTransport(flow::OwnedDescriptor read, flow::OwnedDescriptor write, Address peer,
-                  std::size_t max_packet, session::Reframer::PeekLength peek);
+                  session::Reframer reframer);
   NetworkResult<bool> receive(const Sink& sink) override;
   SendOutcome send(ByteSpan packet) override;
   SendOutcome flush() override;
@@ -22,6 +22,7 @@ class StreamTransport final : public PacketTransport {
   bool lossy() const override { return false; }
   bool stream() const override { return true; }
   Address peer() const override { return peer_; }
+  flow::OwnedDescriptor release() override;
 
  private:
   // 0: not now.

@@ -13,8 +13,8 @@ constexpr std::size_t kFirstBuffer = 4 * 1024;
 
 }  // namespace
 
-Reframer::Reframer(std::size_t max_packet_size, PeekLength peek)
-    : max_packet_size_(max_packet_size), peek_(std::move(peek)) {
+Reframer::Reframer(std::size_t max_packet_size, PeekLength peek, std::function<bool()> stranger)
+    : max_packet_size_(max_packet_size), peek_(std::move(peek)), stranger_(std::move(stranger)) {
   SEALANE_CHECK(max_packet_size >= kPacketHeaderSize && max_packet_size <= kMaxPacketSize);
 }
 
@@ -78,7 +78,7 @@ Result<std::optional<MutableByteSpan>, ReframeError> Reframer::next() {
         return *failed_;
       }
       size_ = kPacketHeaderSize + *length;
-    } else if (++at_ > kMaxUnopened) {
+    } else if (++at_ > (stranger_ && stranger_() ? kMaxUnopenedByStranger : kMaxUnopened)) {
       failed_ = ReframeError::kOutOfStep;
       return *failed_;
     }

@@ -13,7 +13,7 @@ namespace sealane::session {
 
 enum class ReframeError : std::uint8_t {
   kTooLarge = 1,  // a genuine header announces a packet above the limit
-  kOutOfStep,     // no header opens in kMaxUnopened bytes: there is no way back into step
+  kOutOfStep,     // no header opens in so many bytes: there is no way back into step
 };
 
 // A header tells a packet's size only to somebody with the key. A peer may begin to use a new key
@@ -24,12 +24,16 @@ class Reframer {
  public:
   // What is kept and searched while nothing opens; each of these bytes costs a try of all keys.
   static constexpr std::size_t kMaxUnopened = 256 * 1024;
+  // The same before the peer has proven itself: then nothing can be ahead of its key, and a
+  // stranger must not keep us busy. Some twenty requests under another pre-shared key.
+  static constexpr std::size_t kMaxUnopenedByStranger = 4 * 1024;
   // The size of the messages behind a header, if any key opens it.
   using PeekLength =
       std::function<std::optional<std::uint32_t>(std::span<const std::byte, kPacketHeaderSize>)>;
 
-  // REQUIRES: kPacketHeaderSize <= max_packet_size <= kMaxPacketSize.
-  Reframer(std::size_t max_packet_size, PeekLength peek);
+  // REQUIRES: kPacketHeaderSize <= max_packet_size <= kMaxPacketSize. `stranger`: whether the peer
+  // has yet to prove itself; empty: it has.
+  Reframer(std::size_t max_packet_size, PeekLength peek, std::function<bool()> stranger = {});
 
   // Space for the next bytes of the stream, at least 1; then say how many came. Both end the life
   // of the packet that next() gave.
@@ -48,6 +52,7 @@ class Reframer {
 
   std::size_t max_packet_size_;
   PeekLength peek_;
+  std::function<bool()> stranger_;
   Bytes buffer_;  // [begin_, end_) is in use
   std::size_t begin_ = 0;
   std::size_t end_ = 0;

@@ -115,8 +115,12 @@ struct Options {
   // path; four times that in total. Messages of the known session have as much for themselves.
   std::uint32_t verify_rate = 100;
 
-  std::optional<Duration> keepalive = std::chrono::seconds(15);  // between Sealane ends
-  Duration close_timeout = std::chrono::seconds(5);              // for flushing
+  // Between Sealane ends: how often the peer is asked whether it is there. If `lossy`, sooner where
+  // data went out and nothing came back for two retry intervals; and a peer that does not say so in
+  // as long may have started again and not know us: it is sent key exchange requests until it
+  // speaks.
+  std::optional<Duration> keepalive = std::chrono::seconds(5);
+  Duration close_timeout = std::chrono::seconds(5);  // for flushing
 
   static constexpr std::size_t kMinPayloadSize = 147;
   static constexpr std::size_t kMaxPayloadSize = 4 * 1024 * 1024;
@@ -247,6 +251,7 @@ struct Statistics {
   std::uint64_t key_exchange_retries = 0;
   std::uint64_t signatures_checked = 0;
   std::uint64_t restarts = 0;  // of the peer
+  std::uint64_t silences = 0;  // how often the peer did not say that it is there
   std::uint64_t parked = 0;    // packets that waited for a key
   std::uint64_t parked_opened = 0;
   std::uint64_t problems_unreported = 0;

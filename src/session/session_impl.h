@@ -26,7 +26,8 @@ enum class LivenessKind : std::uint8_t { kRequest = 1, kReply, kConfirmation };
 struct Session::Impl final : Outbox::Cutter {
   static constexpr std::size_t kMaxEpochs = 4;      // the current one and candidates
   static constexpr std::size_t kMaxAnswersDue = 8;  // beyond that the peer asks again
-  static constexpr std::size_t kMaxPongsDue = 12;   // one round of a legacy peer's questions
+  static constexpr std::size_t kMaxPongsDue = 12;   // one round of a legacy peer's questions,
+  static constexpr std::size_t kMaxPongBytes = 1024 * 1024;  // and of how much; one always goes
   static constexpr std::size_t kMaxSources = 64;    // whose signature checks are counted apart
   static constexpr std::size_t kMaxEvents = 256;    // problems beyond it are only counted
   static constexpr std::size_t kSpentRivals = 8;    // candidates that came to nothing
@@ -75,6 +76,8 @@ struct Session::Impl final : Outbox::Cutter {
   void drop_rival(std::size_t index);
   void begin_close();
   void resumed(SteadyTime at);
+  void heard();  // of the current epoch, under its keys
+  void forget_liveness();
   void finish(CloseReason reason);
   void add_event(const SessionEvent& event) {
     events.push_back(event);
@@ -223,10 +226,14 @@ struct Session::Impl final : Outbox::Cutter {
 
   std::optional<SizeSearch> search;
   std::vector<Bytes> pongs_due;
+  std::size_t pong_bytes_due = 0;
 
   std::optional<SteadyTime> next_keepalive;
   std::uint64_t keepalive_token = 0;
   std::optional<SteadyTime> keepalive_sent;
+  std::optional<SteadyTime> probe_at;    // data went out and nothing came back: ask before its time
+  std::optional<SteadyTime> silence_at;  // a question was sent and nothing has come since
+  bool silent = false;                   // the peer is asked by key exchange
   std::optional<std::uint64_t> liveness_reply;
 
   std::optional<SteadyTime> close_until;

@@ -82,6 +82,7 @@ void Session::Impl::handle_opened(Epoch& epoch, const Epoch::Opened& opened, Pat
   } else {
     epoch.answered = true;
   }
+  heard();
   progress();
   // What is ours is dealt with at once, whether or not somebody takes the user's messages behind
   // it. (Such messages travel alone; one behind the user's is dealt with in its turn.)
@@ -431,7 +432,10 @@ void Session::Impl::handle_negotiation(Epoch& epoch, ByteSpan payload) {
   if (const auto* control = std::get_if<SizeControl>(&parsed.value())) {
     search->on_control(*control, now);
     // What is not sent yet would reach a legacy peer too late.
-    if (control->end && !epoch.sealane) pongs_due.clear();
+    if (control->end && !epoch.sealane) {
+      pongs_due.clear();
+      pong_bytes_due = 0;
+    }
     // The peer cannot take more, whatever we found.
     if (state == SessionState::kEstablished && search->done() && search->size() < payload_size) {
       payload_size = search->size();
@@ -439,8 +443,11 @@ void Session::Impl::handle_negotiation(Epoch& epoch, ByteSpan payload) {
     }
   } else if (const auto* pong = std::get_if<SizePong>(&parsed.value())) {
     search->on_pong(*pong, now);
-  } else if (pongs_due.size() < kMaxPongsDue && search->on_ping(now, !epoch.sealane)) {
+  } else if (pongs_due.size() < kMaxPongsDue &&
+             (pongs_due.empty() || pong_bytes_due + payload.size() <= kMaxPongBytes) &&
+             search->on_ping(now, !epoch.sealane)) {
     pongs_due.push_back(to_bytes(payload));
+    pong_bytes_due += payload.size();
     make_pong(pongs_due.back());
   } else {
     drop(DropReason::kNegotiation);

@@ -149,9 +149,13 @@ bool Session::Impl::choose_extension(Epoch& epoch) {
     seal_control(epoch, *own_generation, kLivenessMessage, body);
     return true;
   }
-  if (next_keepalive && now >= *next_keepalive) {
+  if (next_keepalive && (now >= *next_keepalive || (probe_at && now >= *probe_at))) {
     next_keepalive = now + *options.keepalive;
     keepalive_sent = now;
+    probe_at.reset();
+    // Where nothing is lost a peer that restarts ends the connection; there silence only means that
+    // its application does not read.
+    if (options.lossy && !silent && !silence_at) silence_at = now + 2 * options.retry_interval;
     seal_control(epoch, *own_generation, kLivenessMessage,
                  encode_liveness(LivenessKind::kRequest, ++keepalive_token));
     return true;
@@ -184,6 +188,7 @@ bool Session::Impl::choose_negotiation() {
   if (!pongs_due.empty()) {
     const Bytes pong = std::move(pongs_due.front());
     pongs_due.erase(pongs_due.begin());
+    pong_bytes_due -= pong.size();
     seal_control(epoch, *epoch.proven, MessageType::kNegotiation, pong);
     return true;
   }
@@ -250,6 +255,9 @@ void Session::Impl::output_sent() {
   ++statistics.packets_sent;
   statistics.bytes_sent += output.packet.size();
   if (output.kind != OutputKind::kData) return;
+  if (options.lossy && next_keepalive && !probe_at && !silence_at && !silent) {
+    probe_at = now + 2 * options.retry_interval;
+  }
   bytes_under_key += output.packet.size();
   if (bytes_under_key >= options.key_update_bytes) {
     bytes_under_key = 0;

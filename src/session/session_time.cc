@@ -143,7 +143,7 @@ void Session::Impl::begin_renewal() {
   for (auto& epoch : epochs) epoch->refresh(*own, psk());
   bytes_under_key = 0;
   ++statistics.own_renewals;
-  pending_since = now;
+  if (!silent) pending_since = now;  // else the time of its silence runs on
   request_now();
 }
 
@@ -222,7 +222,8 @@ void Session::Impl::promote(std::size_t index) {
   reassembler = Reassembler({.max_message_size = options.max_message_size});
   search.reset();
   pongs_due.clear();
-  keepalive_sent.reset();
+  pong_bytes_due = 0;
+  forget_liveness();
   liveness_reply.reset();
   next_keepalive.reset();
   requests_of_older += requests_of_newest;
@@ -244,6 +245,28 @@ void Session::Impl::promote(std::size_t index) {
   }
 }
 
+// ---- liveness -----------------------------------------------------------------------------------
+
+void Session::Impl::forget_liveness() {
+  keepalive_sent.reset();
+  probe_at.reset();
+  silence_at.reset();
+  silent = false;
+}
+
+void Session::Impl::heard() {
+  probe_at.reset();
+  silence_at.reset();
+  if (!silent) return;
+  silent = false;
+  if (own_key_pending()) {
+    pending_since = now;
+    return;
+  }
+  pending_since.reset();
+  request_due = false;
+}
+
 // ---- the end ------------------------------------------------------------------------------------
 
 void Session::Impl::begin_close() {
@@ -258,6 +281,8 @@ void Session::Impl::resumed(SteadyTime at) {
   // The peer could not answer while the transport was somebody else's.
   if (pending_since) pending_since = now;
   if (unbound_since) unbound_since = now;
+  probe_at.reset();
+  silence_at.reset();
 }
 
 CloseReason Session::Impl::timeout_reason() const {
@@ -300,7 +325,7 @@ std::optional<SteadyTime> Session::Impl::deadline() const {
     earlier(next, unbound_since ? std::optional(*unbound_since + options.key_exchange_timeout)
                                 : std::nullopt);
   }
-  if (own_key_pending()) earlier(next, next_request);
+  if (own_key_pending() || silent) earlier(next, next_request);
   if (pending_since) earlier(next, *pending_since + options.key_exchange_timeout);
   earlier(next, wipe_own_at);
   earlier(next, hold_until);
@@ -316,6 +341,10 @@ std::optional<SteadyTime> Session::Impl::deadline() const {
   if (!outbox.open_empty() && was_established) earlier(next, open_until);
   if (search) earlier(next, search->deadline());
   earlier(next, next_keepalive);
+  if (state == SessionState::kEstablished) {
+    earlier(next, probe_at);
+    earlier(next, silence_at);
+  }
   earlier(next, close_until);
   earlier(next, idle_at);
   return next;
@@ -332,7 +361,15 @@ void Session::Impl::on_deadline(SteadyTime at) {
   if (unbound_since && now >= *unbound_since + options.key_exchange_timeout) {
     return finish(timeout_reason());
   }
-  if (own_key_pending() && now >= next_request && !request_due) {
+  if (silence_at && now >= *silence_at && state == SessionState::kEstablished) {
+    // Not there, or started again and without our key: then our request is what it can open.
+    silence_at.reset();
+    silent = true;
+    ++statistics.silences;
+    if (!pending_since) pending_since = now;
+    request_now();
+  }
+  if ((own_key_pending() || silent) && now >= next_request && !request_due) {
     ++statistics.key_exchange_retries;
     request_due = true;
   }

@@ -88,7 +88,8 @@ void SizeSearch::on_pong(const SizePong& pong, SteadyTime now) {
 }
 
 void SizeSearch::on_control(const SizeControl& control, SteadyTime now) {
-  peer_largest_ = control.largest;
+  // It only grows with the peer, so a smaller one was overtaken on its way.
+  peer_largest_ = std::max(peer_largest_, control.largest);
   if (!control.end) return;
   peer_ended_ = true;
   peer_done_ = true;

@@ -486,10 +486,12 @@ class Pipe(Stage):
             "pipe_established": {"address", "fingerprint", "name", "protocol", "psk"},
             "pipe_stream": {"target", "opened_here", "bytes_sent", "bytes_received", "problem"},
             "pipe_stats": {"packets_sent", "packets_received", "packets_dropped", "wire_bytes_sent",
-                           "wire_bytes_received", "key_renewals", "sent_per_second", "received_per_second"},
+                           "wire_bytes_received", "key_renewals", "drops", "sent_per_second",
+                           "received_per_second"},
             "pipe": {"packets_sent", "packets_received", "packets_dropped", "wire_bytes_sent",
-                     "wire_bytes_received", "key_renewals", "complete", "fingerprint", "protocol", "bytes_sent",
-                     "bytes_received", "messages_sent", "messages_received", "streams", "reconnects", "seconds"},
+                     "wire_bytes_received", "key_renewals", "drops", "complete", "fingerprint", "protocol",
+                     "bytes_sent", "bytes_received", "messages_sent", "messages_received", "streams",
+                     "reconnects", "seconds"},
         }
         sometimes = {"round_trip_seconds", "key_age_seconds", "message_type", "schema"}
         seen = {}

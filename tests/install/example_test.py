@@ -64,6 +64,37 @@ class Installed(unittest.TestCase):
             OPTIONS.source / "examples/sign_file/sign_file.cc", *flags, "-o", program)
         self.check_example(program)
 
+    def test_two_examples_talk_over_a_lane(self):
+        # One with callbacks, one with coroutines; their keys are made by the stock tool.
+        programs = {}
+        for name in ("lane_server", "lane_client"):
+            build = self.root / name
+            run("cmake", "-G", "Ninja", "-S", OPTIONS.source / "examples" / name, "-B", build,
+                f"-DCMAKE_PREFIX_PATH={self.prefix}", f"-DCMAKE_CXX_COMPILER={OPTIONS.compiler}",
+                f"-DCMAKE_CXX_FLAGS={OPTIONS.flags}")
+            run("cmake", "--build", build)
+            programs[name] = build / name
+            run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.root / f"{name}.key")
+        address = f"unix:{self.root}/lane"
+        server = subprocess.Popen(
+            [programs["lane_server"], address, self.root / "lane_server.key",
+             self.root / "lane_client.key.pub"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(lambda: server.poll() is None and server.kill())
+        self.assertEqual(server.stdout.readline(), address + "\n")
+        client = [programs["lane_client"], address, self.root / "lane_client.key"]
+        answered = subprocess.run([*client, self.root / "lane_server.key.pub"],
+                                  input="hello\n\nworld\n", capture_output=True, text=True,
+                                  timeout=100)
+        self.assertEqual((answered.returncode, answered.stdout), (0, "HELLO\nWORLD\n"),
+                         answered.stderr)
+        self.assertEqual(server.wait(timeout=100), 0)
+        said = server.stderr.read()
+        server.stdout.close()
+        server.stderr.close()
+        self.assertRegex(answered.stderr, "^shared [0-9a-f]{32}\n$")
+        self.assertIn(answered.stderr, said)
+
     def test_each_public_header_stands_alone(self):
         include = self.prefix / "include"
         headers = sorted(path.relative_to(include) for path in include.rglob("*.h"))

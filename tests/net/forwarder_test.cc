@@ -21,7 +21,7 @@ TEST(ForwardRule, Refused) {
   for (const char* text :
        {"", "=", "tcp:127.0.0.1:1", "tcp:127.0.0.1:1=", "=tcp:127.0.0.1:1", "tcp:1=tcp:127.0.0.1:1",
         "tcp:127.0.0.1:1=udp:127.0.0.1:1", "udp:127.0.0.1:1=tcp:127.0.0.1:1",
-        "tcp:127.0.0.1:1=tcp:example.org:80", "seqpacket:/a=tcp:127.0.0.1:1"}) {
+        "tcp:127.0.0.1:1=tcp:no name:80", "seqpacket:/a=tcp:127.0.0.1:1"}) {
     const auto rule = parse_forward_rule(text);
     ASSERT_FALSE(rule.has_value()) << text;
     EXPECT_EQ(rule.error().kind, ErrorKind::kUsage) << text;

@@ -308,6 +308,24 @@ TEST_P(LosslessOver, ASlowReaderSlowsTheWriterAndLosesNothing) {
   EXPECT_TRUE(std::ranges::equal(got, ByteSpan(data).first(got.size())));
 }
 
+// A kernel cuts the other side off when a socket is closed with unread input.
+TEST_P(LosslessOver, ClosingWithUnreadInputLosesNothing) {
+  const Ends ends;
+  Joined joined;
+  LaneOptions deaf = ends.options(true);
+  deaf.receive_queue_limit = 1000;
+  LaneOptions slow = ends.options(false);
+  slow.receive_queue_limit = 1000;
+  ASSERT_NO_FATAL_FAILURE(joined.join(GetParam(), deaf, slow));
+  // Nobody reads this: it fills what lies between.
+  static_cast<void>(joined.b->write(pattern(8 << 20), in(milliseconds(200))));
+  const Bytes last_words = pattern(120'000, 3);
+  ASSERT_TRUE(joined.a->write_later(last_words, soon()).has_value());
+  joined.a->close();
+  ::usleep(50'000);
+  EXPECT_EQ(read_exactly(*joined.b, last_words.size()), last_words);
+}
+
 TEST_P(LosslessOver, ALostConnectionEndsTheLaneAfterWhatCame) {
   const Ends ends;
   Joined joined;
@@ -366,6 +384,206 @@ TEST(Lane, ARestartedServerIsFoundByTheClientsNextRequest) {
   EXPECT_EQ(read_exactly(*reborn.value(), 30), pattern(30));
   ASSERT_TRUE(reborn.value()->write(pattern(20), soon()).has_value());
   EXPECT_EQ(read_exactly(*a, 20), pattern(20));
+}
+
+TEST(Lane, ARestartedServerIsFoundWithinSecondsAlsoByWhoOnlyListens) {
+  for (const bool client_talks : {true, false}) {
+    const Ends ends;
+    LaneHost host_a(system_clock(), system_random());
+    LaneHost host_b(system_clock(), system_random());
+    LaneOptions of_a = ends.options(true);
+    of_a.keepalive = seconds(1);
+    auto listener = std::move(host_b.listen({"udp:127.0.0.1:0"}, ends.options(false)).value());
+    const Address at = listener->local();
+    auto a = std::move(host_a.dial(at, of_a, soon()).value());
+    ASSERT_TRUE(listener->accept(soon()).has_value());  // and gone, without a word
+    listener.reset();
+    auto again = std::move(host_b.listen(at, ends.options(false)).value());
+    std::unique_ptr<Lane> reborn;
+    while (!reborn) {
+      if (client_talks) {
+        ASSERT_TRUE(a->send(Channel{1}, pattern(10), soon()).has_value());
+      }
+      auto accepted = again->accept(in(milliseconds(50)));
+      if (accepted.has_value()) reborn = std::move(accepted.value());
+    }
+    while (a->statistics().peer_restarts == 0) ::usleep(1000);
+    EXPECT_EQ(a->statistics().key_renewals, 0u);  // a minute has not gone by
+    ASSERT_TRUE(reborn->write(pattern(20), soon()).has_value());
+    EXPECT_EQ(read_exactly(*a, 20), pattern(20));
+  }
+}
+
+TEST(Lane, ErrorsGoToTheChannelsHandlerElseToTheEventHandler) {
+  const Ends ends;
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<std::string> told;
+  const auto tell = [&](std::string what) {
+    const std::lock_guard lock(mutex);
+    told.push_back(std::move(what));
+    changed.notify_all();
+  };
+  const auto failing = [](ByteSpan message) -> Result<void, Error> {
+    if (message.empty()) return success();
+    return Error{ErrorKind::kFailed, "no " + to_text(message)};
+  };
+  LaneOptions of_b = ends.options(false);
+  of_b.peer.reset();
+  of_b.trust_on_first_use = true;
+  of_b.prepare = [&](Lane& lane) {
+    lane.set_channel_handler(
+        Channel{1}, {.on_message = failing,
+                     .on_error = [&](const Error& error) { tell("channel: " + error.message); }});
+    lane.set_channel_handler(Channel{2}, {.on_message = failing, .on_error = {}});
+    lane.set_event_handler([&](const LaneEvent& event) {
+      std::string text = std::to_string(static_cast<int>(event.kind));
+      if (event.channel) text += " on " + std::to_string(static_cast<unsigned>(*event.channel));
+      tell(event.text.empty() ? text : text + ": " + event.text);
+    });
+  };
+  Joined joined;
+  ASSERT_NO_FATAL_FAILURE(joined.join("unix", ends.options(true), of_b));
+  ASSERT_TRUE(joined.a->send(Channel{1}, as_bytes("one"), soon()).has_value());
+  ASSERT_TRUE(joined.a->send(Channel{1}, {}, soon()).has_value());
+  ASSERT_TRUE(joined.a->send(Channel{2}, as_bytes("two"), soon()).has_value());
+  joined.a->close();
+  ASSERT_TRUE(joined.b->wait_closed(soon()).has_value());
+  std::unique_lock lock(mutex);
+  const std::vector<std::string> expected = {"2: " + identity::fingerprint(ends.a->public_key()),
+                                             "1", "channel: no one", "5 on 2: no two",
+                                             "6: closed by the peer"};
+  EXPECT_TRUE(changed.wait_until(lock, soon(), [&] { return told.size() >= expected.size(); }));
+  EXPECT_EQ(told, expected);
+}
+
+TEST(Lane, HandlersOfTwoHostsMaySendToEachOther) {
+  const Ends ends;
+  // Two lanes in opposite directions: each host's handler sends on the other host's lane.
+  Joined left;
+  Joined right;
+  ASSERT_NO_FATAL_FAILURE(left.join("unix", ends.options(true), ends.options(false)));
+  ASSERT_NO_FATAL_FAILURE(right.join("unix", ends.options(true), ends.options(false)));
+  std::atomic<std::uint64_t> seen{0};
+  const auto forward = [&seen](Lane& to) {
+    return [&seen, &to](ByteSpan message) {
+      seen.fetch_add(1);
+      static_cast<void>(to.try_send(Channel{1}, message));
+      to.flush();
+    };
+  };
+  left.b->set_handler(Channel{1}, forward(*right.b));
+  right.b->set_handler(Channel{1}, forward(*left.b));
+  left.a->set_handler(Channel{1}, [](ByteSpan) {});
+  right.a->set_handler(Channel{1}, [](ByteSpan) {});
+  for (int i = 0; i < 3000; ++i) {
+    for (Lane* lane : {left.a.get(), right.a.get()}) {
+      ASSERT_TRUE(lane->send(Channel{1}, pattern(300), soon()).has_value());
+      lane->flush();
+    }
+  }
+  const SteadyTime end = soon();
+  while (seen.load() < 6000 && std::chrono::steady_clock::now() < end) ::usleep(1000);
+  EXPECT_EQ(seen.load(), 6000u);
+  left.b->set_handler(Channel{1}, Lane::Handler());
+  right.b->set_handler(Channel{1}, Lane::Handler());
+}
+
+TEST(Lane, SilentConnectionsKeepNobodyOut) {
+  const Ends ends;
+  LaneHost host(system_clock(), system_random());
+  TempDirectory directory;
+  LaneOptions of_b = ends.options(false);
+  of_b.key_exchange_timeout = seconds(300);
+  auto listener = std::move(host.listen({"unix:" + (directory / "s")}, of_b).value());
+  std::vector<int> silent;
+  const std::string path = directory / "s";
+  for (std::size_t i = 0; i < LaneListener::kMaxConnecting + 20; ++i) {
+    silent.push_back(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un to{};
+    to.sun_family = AF_UNIX;
+    path.copy(to.sun_path, sizeof to.sun_path - 1);
+    ASSERT_EQ(::connect(silent.back(), reinterpret_cast<const sockaddr*>(&to), sizeof to), 0);
+  }
+  LaneHost other(system_clock(), system_random());
+  // While the kernel's queue is full it says that nobody is there.
+  auto dialled = other.dial(listener->local(), ends.options(true), soon());
+  while (!dialled.has_value()) {
+    ::usleep(1000);
+    dialled = other.dial(listener->local(), ends.options(true), soon());
+  }
+  const std::unique_ptr<Lane> lane = std::move(dialled.value());
+  const auto up = lane->wait_established(soon());
+  EXPECT_TRUE(up.has_value()) << up.error().message;
+  EXPECT_TRUE(listener->accept(soon()).has_value());
+  for (const int one : silent) ::close(one);
+}
+
+TEST(Lane, AStrangerIsCutOffSoon) {
+  const Ends ends;
+  LaneHost host(system_clock(), system_random());
+  TempDirectory directory;
+  auto listener =
+      std::move(host.listen({"unix:" + (directory / "s")}, ends.options(false)).value());
+  const int stranger = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const std::string path = directory / "s";
+  sockaddr_un to{};
+  to.sun_family = AF_UNIX;
+  path.copy(to.sun_path, sizeof to.sun_path - 1);
+  ASSERT_EQ(::connect(stranger, reinterpret_cast<const sockaddr*>(&to), sizeof to), 0);
+  const Bytes junk(64 * 1024, std::byte{0x33});
+  static_cast<void>(::send(stranger, junk.data(), junk.size(), MSG_NOSIGNAL));
+  // The key exchange would be given up after 20 s only.
+  std::array<std::byte, 1024> got{};
+  while (::recv(stranger, got.data(), got.size(), 0) > 0) {
+  }
+  ::close(stranger);
+}
+
+TEST(Lane, AcceptingCanBeGivenUp) {
+  const Ends ends;
+  LaneHost host(system_clock(), system_random());
+  auto listener = std::move(host.listen({"udp:127.0.0.1:0"}, ends.options(false)).value());
+  const flow::Thread waiting([&] {
+    const auto accepted = listener->accept();
+    ASSERT_FALSE(accepted.has_value());
+    EXPECT_EQ(accepted.error().kind, ErrorKind::kInterrupted);
+  });
+  ::usleep(20'000);
+  listener->cancel();
+}
+
+TEST(Lane, NamesAreLookedUp) {
+  const Ends ends;
+  LaneHost host(system_clock(), system_random());
+  auto listener = std::move(host.listen({"tcp:localhost:0"}, ends.options(false)).value());
+  EXPECT_TRUE(listener->local().text.starts_with("tcp:127.0.0.1:"));
+  for (const char* wrong : {"tcp:no such host:1", "tcp:1.2.3:1", "tcp:1.2.3.4.5:1", "tcp::1",
+                            "tcp:-x:1", "tcp:host:65536", "tcp:host:", "tcp:[host]:1", "udp:1"}) {
+    const auto lane = host.dial({wrong}, ends.options(true), soon());
+    ASSERT_FALSE(lane.has_value()) << wrong;
+    EXPECT_EQ(lane.error().kind, ErrorKind::kUsage) << wrong;
+  }
+  // RFC 6761: never a machine's name.
+  const auto lane = host.dial({"tcp:nobody.invalid:1"}, ends.options(true), soon());
+  ASSERT_FALSE(lane.has_value());
+  EXPECT_EQ(lane.error().kind, ErrorKind::kFailed);
+  EXPECT_NE(lane.error().message.find("nobody.invalid"), std::string::npos);
+}
+
+TEST(Lane, DropsAreCountedByReason) {
+  const Ends ends;
+  Joined joined;
+  ASSERT_NO_FATAL_FAILURE(joined.join("udp", ends.options(true), ends.options(false)));
+  joined.a->renew_key();
+  while (joined.a->statistics().key_renewals == 0) ::usleep(1000);
+  const LaneStatistics statistics = joined.b->statistics();
+  std::uint64_t sum = 0;
+  for (const auto& [name, count] : statistics.drops) {
+    EXPECT_GT(count, 0u) << name;
+    sum += count;
+  }
+  EXPECT_EQ(sum, statistics.packets_dropped);
 }
 
 TEST(Lane, AWrongIdentitySaysSo) {

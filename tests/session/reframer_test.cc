@@ -149,6 +149,30 @@ TEST(Reframer, OutOfStepIsFoundInBoundedMemory) {
   EXPECT_EQ(reframer.next().error(), ReframeError::kOutOfStep);
 }
 
+TEST(Reframer, AStrangersJunkIsSearchedForLessLong) {
+  std::vector<PacketKey> keys = plain_and(1);
+  bool stranger = true;
+  std::size_t tries = 0;
+  const auto peek = peek_with(keys);
+  Reframer reframer(
+      1000,
+      [&](std::span<const std::byte, kPacketHeaderSize> header) {
+        ++tries;
+        return peek(header);
+      },
+      [&] { return stranger; });
+  // What anybody can make is no proof.
+  Stream stream;
+  stream.add(keys[0], 100);
+  reframer.feed(stream.bytes());
+  ASSERT_TRUE(reframer.next().value().has_value());
+  reframer.feed(Bytes(50'000, std::byte{0x5a}));
+  const auto next = reframer.next();
+  ASSERT_FALSE(next.has_value());
+  EXPECT_EQ(next.error(), ReframeError::kOutOfStep);
+  EXPECT_LE(tries, Reframer::kMaxUnopenedByStranger + 2);
+}
+
 TEST(Reframer, ATooLargePacketIsRefusedByItsHeader) {
   std::vector<PacketKey> keys = plain_and(1);
   Stream stream;

@@ -569,6 +569,99 @@ TEST(Restart, IsNoticedWithinSecondsFromBothSides) {
   }
 }
 
+// Like the listener of a UDP socket: it has no session before somebody asks for one, and never
+// asks.
+class Listening final : public Endpoint {
+ public:
+  Listening(TwoNodes& nodes, const Options& options)
+      : link_(nodes.link), node({nodes.identity_b, nodes.identity_a->public_key()}, options, 78) {}
+  void receive(ByteSpan datagram, SteadyTime now) override {
+    if (node.session.state() == SessionState::kNew) {
+      if (!key_exchange_in(datagram)) return;
+      node.start(now, link_.wall());
+    }
+    node.receive(datagram, now);
+  }
+  void step(SteadyTime now, const std::function<bool(ByteSpan)>& send) override {
+    node.step(now, send);
+  }
+  std::optional<SteadyTime> deadline() const override { return node.deadline(); }
+
+ private:
+  Link& link_;
+
+ public:
+  Node node;
+};
+
+TEST(Restart, OfAPeerThatOnlyListensIsFoundByItsSilence) {
+  for (const bool one_talks : {false, true}) {
+    Options options;
+    options.lossy = true;
+    TwoNodes nodes(options);
+    ASSERT_TRUE(nodes.establish());
+    nodes.link.run_for(20s);
+    Listening reborn(nodes, options);
+    nodes.link.place(1, &reborn);
+    for (int i = 0; i < 80 && nodes.a.restarts == 0; ++i) {
+      if (one_talks) nodes.send(nodes.a, "hello?");
+      nodes.link.run_for(100ms);
+    }
+    nodes.link.run_for(1s);
+    EXPECT_EQ(nodes.a.restarts, 1) << one_talks;
+    ASSERT_TRUE(nodes.a.established() && reborn.node.established());
+    reborn.node.received.clear();
+    nodes.send(nodes.a, "again");
+    nodes.link.run_for(1s);
+    ASSERT_EQ(reborn.node.received.size(), 1u);
+    EXPECT_EQ(reborn.node.received[0].second, "again");
+    // It is there now, so nobody asks any more.
+    const auto retries = nodes.a.session.statistics(nodes.link.now()).key_exchange_retries;
+    nodes.link.run_for(30s);
+    EXPECT_EQ(nodes.a.session.statistics(nodes.link.now()).key_exchange_retries, retries);
+  }
+}
+
+TEST(Restart, SilenceEndsASessionAndRecordingsDoNotBreakIt) {
+  Options options;
+  options.lossy = true;
+  TwoNodes nodes(options);
+  std::vector<Bytes> of_b;
+  nodes.link.tap([&](int from, Bytes& datagram) {
+    if (from == 1) of_b.push_back(datagram);
+    return true;
+  });
+  ASSERT_TRUE(nodes.establish());
+  nodes.link.run_for(7s);
+  nodes.link.tap([](int from, Bytes&) { return from != 1; });
+  for (int i = 0; i < 70 && !nodes.a.closed; ++i) {
+    for (const Bytes& datagram : of_b) nodes.link.deliver(0, datagram);
+    nodes.link.run_for(1s);
+  }
+  ASSERT_TRUE(nodes.a.closed.has_value());
+  EXPECT_EQ(nodes.a.closed->reason, CloseReason::kKeyExchangeTimeout);
+}
+
+TEST(Restart, APeerThatHasNothingToSayIsNotTakenForDead) {
+  Options options;
+  options.keepalive = 3s;
+  options.lossy = true;
+  options.negotiate = false;  // which such a round trip would keep busy
+  TwoNodes nodes(options);
+  nodes.link.weather.delay = 500ms;
+  ASSERT_TRUE(nodes.establish());
+  for (int i = 0; i < 500; ++i) {
+    nodes.send(nodes.a, "news");
+    nodes.link.run_for(100ms);
+  }
+  for (Node* node : {&nodes.a, &nodes.b}) {
+    const Statistics statistics = node->session.statistics(nodes.link.now());
+    EXPECT_EQ(statistics.silences, 0u);
+    EXPECT_EQ(statistics.key_exchange_retries, 0u);
+  }
+  EXPECT_EQ(nodes.b.received.size(), 495u);
+}
+
 TEST(Restart, ARecordingFromElsewhereChangesNothing) {
   for (const auto kind : {PeerKind::kSealane, PeerKind::kLegacy}) {
     Options options;

@@ -414,7 +414,9 @@ TEST(Session, OptionsThatCannotWorkAreNamed) {
 }
 
 TEST(Session, BuffersAreGivenBackWhenNothingHappens) {
-  TwoNodes nodes;
+  Options options;
+  options.keepalive.reset();
+  TwoNodes nodes(options);
   ASSERT_TRUE(nodes.establish());
   nodes.send(nodes.a, "x");
   nodes.link.run_for(1ms);

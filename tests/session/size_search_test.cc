@@ -83,6 +83,18 @@ TEST(SizeSearch, AShrinkingPathLosesNothing) {
   for (std::size_t i = 0; i < sent.size(); ++i) EXPECT_EQ(nodes.b.received[i].second, sent[i]);
 }
 
+TEST(SizeSearch, AnOvertakenControlMessageDoesNotShrinkWhatWasFound) {
+  const SteadyTime now{};
+  SizeSearch search({.limit = 1392, .first_wait = 10ms, .timeout = 10s, .quiet = 2s}, true, now);
+  const auto ping = search.next_ping(now);
+  ASSERT_TRUE(ping.has_value());
+  search.on_control({.largest = 977, .end = false}, now);
+  search.on_pong({.iteration = ping->iteration, .size = 1392}, now);
+  search.on_control({.largest = 1392, .end = true}, now);
+  search.on_control({.largest = 147, .end = false}, now);
+  EXPECT_EQ(search.size(), 1392u);
+}
+
 TEST(SizeSearch, OneSideMayHaveItOff) {
   Options off = udp();
   off.negotiate = false;

@@ -45,8 +45,18 @@ class Connection {
   virtual void read(MutableByteSpan buffer,
                     std::function<void(NetworkResult<std::size_t>)> done) = 0;
   virtual void write(ByteSpan data, std::function<void(NetworkResult<void>)> done) = 0;  // all
+  // What goes out at once, without waiting: 0..size bytes; the rest is the caller's to offer again.
+  // Not while a write is under way. A connection may always say 0.
+  virtual NetworkResult<std::size_t> try_write(ByteSpan data) {
+    static_cast<void>(data);
+    return std::size_t{0};
+  }
   virtual void shutdown_write() = 0;  // the peer reads kClosed
   virtual Address peer() const = 0;
+  // Bytes given to the kernel that the peer has not confirmed; 0 where nobody can tell.
+  virtual std::size_t unconfirmed() const { return 0; }
+  // If this side goes without shutdown_write(), killed for example, the peer sees a reset.
+  virtual void reset_unless_shut_down() {}
 };
 
 class Listener {

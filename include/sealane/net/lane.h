@@ -11,6 +11,10 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "sealane/base/bytes.h"
 #include "sealane/base/clock.h"
@@ -35,7 +39,16 @@ enum class PeerCode : std::uint8_t {
   kLegacy,   // the Go library: nothing is announced, no extension used
 };
 
-// Both sides must agree on psk, payload_size_limit and negotiate. Sizes are of bytes.
+// How a request for a key exchange is answered.
+enum class KeyAnswers : std::uint8_t {
+  kWaitFor = 1,  // the library's default
+  kSend,         // sent, and not waited for
+  kNone,
+};
+
+class Lane;
+
+// Both sides must agree on psk, key_answers, payload_size_limit and negotiate. Sizes are of bytes.
 struct LaneOptions {
   using Duration = std::chrono::nanoseconds;
   std::shared_ptr<const identity::SigningKey> identity;  // ours; required
@@ -43,19 +56,28 @@ struct LaneOptions {
   bool trust_on_first_use = false;                       // required where `peer` is not set
   PeerCode peer_code = PeerCode::kAny;
   std::shared_ptr<const SecretBytes> psk;  // of high entropy; an empty one is a PSK too
-  std::size_t payload_size_limit = 0;      // 0: 65216, or 1392 over UDP
-  std::optional<bool> negotiate;           // the packet size; unset: over UDP
-  bool fragment = false;                   // cut messages that are larger than a packet
-  std::size_t max_message_size = 65536;    // of those
-  bool accept_plain_fragments = false;     // of a legacy peer; anybody can forge them
-  std::int64_t replay_window = 0;          // packets; 0: 256, 1: ids must grow, below 0: none
+  KeyAnswers key_answers = KeyAnswers::kWaitFor;
+  std::size_t payload_size_limit = 0;    // 0: 65216, or 1392 over UDP
+  std::optional<bool> negotiate;         // the packet size; unset: over UDP
+  bool fragment = false;                 // cut messages that are larger than a packet
+  std::size_t max_message_size = 65536;  // of those
+  bool accept_plain_fragments = false;   // of a legacy peer; anybody can forge them
+  std::int64_t replay_window = 0;        // packets; 0: 256, 1: ids must grow, below 0: none
   Duration send_delay = std::chrono::microseconds(50);  // 0: each send() leaves at once
   Duration key_update_interval = std::chrono::seconds(60);
+  std::uint64_t key_update_bytes = std::uint64_t{64} << 30;  // sent under one key
   Duration retry_interval = std::chrono::seconds(1);
   Duration key_exchange_timeout = std::chrono::seconds(60);
   Duration close_timeout = std::chrono::seconds(5);
+  // Between Sealane ends: how often the peer is asked whether it is there; unset: never. One that
+  // does not say so is taken for restarted or gone.
+  std::optional<Duration> keepalive = std::chrono::seconds(5);
   std::size_t send_queue_limit = 512 * 1024;      // then send() waits
   std::size_t receive_queue_limit = 1024 * 1024;  // then reading stops, or over UDP drops
+
+  // Called with each lane, also with those of a listener, before anything of it is delivered: the
+  // place for its handlers. By a listener on the host's thread.
+  std::function<void(Lane&)> prepare;
 };
 
 enum class LaneState : std::uint8_t { kConnecting = 1, kEstablished, kClosing, kClosed };
@@ -76,17 +98,44 @@ struct LaneStatistics {
   std::uint64_t peer_restarts = 0;
   std::optional<std::chrono::nanoseconds> round_trip;
   std::optional<std::chrono::nanoseconds> key_age;
+  // What was dropped and why: names as in docs/protocol/session.md, only those above 0.
+  std::vector<std::pair<std::string_view, std::uint64_t>> drops;
+};
+
+enum class LaneEventKind : std::uint8_t {
+  kEstablished = 1,  // again after each kPeerRestarted
+  kPeerPinned,       // on first use: Lane::peer_identity()
+  kPeerRestarted,    // the peer lives again under other keys; what it had not read is lost
+  kProblem,          // something is wrong; the lane lives on. Each kind at most once a second
+  kHandlerFailed,    // what a channel's handler returned
+  kClosed,           // the last one; no text where close() or abort() was asked for
+};
+struct LaneEvent {
+  LaneEventKind kind = LaneEventKind::kProblem;
+  std::optional<Channel> channel;  // that it concerns, if one
+  std::string text;                // a sentence; may be empty
 };
 
 inline constexpr SteadyTime kNoDeadline = SteadyTime::max();
 
 // Thread-safe, but for its destruction. Waiting calls end with their deadline (kFailed) and when
 // the lane closes. Handlers run on the host's thread, one at a time; inside one, calls of its own
-// lane never wait: where they would have to, send() and write() fail with kFailed.
+// lane never wait: where they would have to, send() and write() fail with kFailed. So do those of
+// any other lane; and what is not a message to send should be asked of lanes of the same host only,
+// since the other host's thread may be asking the same of this one.
 class Lane {
  public:
   // Given a message; the bytes are valid during the call.
   using Handler = std::function<void(ByteSpan)>;
+  // The same with errors. What `on_message` returns, and each problem that concerns the channel,
+  // goes to `on_error`; where that is empty, to the event handler.
+  struct ChannelHandler {
+    std::function<Result<void, Error>(ByteSpan)> on_message;
+    std::function<void(const Error&)> on_error;
+  };
+  using EventHandler = std::function<void(const LaneEvent&)>;
+  // How something ended that was waited for without a thread.
+  using Done = std::function<void(Result<void, Error>)>;
 
   ~Lane();  // as abort(); waits until no handler runs. Not inside a handler.
   Lane(const Lane&) = delete;
@@ -107,23 +156,38 @@ class Lane {
   bool is_sent(LaneTicket ticket) const;
   Result<void, Error> wait_sent(LaneTicket ticket, SteadyTime deadline = kNoDeadline);
   void flush();  // what is being filled leaves now
-  // Set before messages of that channel are expected: those without a handler are dropped. An empty
-  // function removes it.
+  // Set before messages of that channel are expected (LaneOptions::prepare): those without a
+  // handler are dropped. An empty function removes it.
   void set_handler(Channel channel, Handler handler);
+  void set_channel_handler(Channel channel, ChannelHandler handler);
+  void set_event_handler(EventHandler handler);
 
   // ---- the byte pipe ----
   // Sent at once, in this thread where that is possible. Any size.
   Result<void, Error> write(ByteSpan bytes, SteadyTime deadline = kNoDeadline);
   // Merged like send(); in messages of at most one packet.
   Result<LaneTicket, Error> write_later(ByteSpan bytes, SteadyTime deadline = kNoDeadline);
+  // At most payload_size() bytes, merged, without waiting: nothing where it would have to.
+  Result<std::optional<LaneTicket>, Error> try_write(ByteSpan bytes);
   // 1 .. out.size() bytes as they come, or 0: the lane is closed and all has been read.
   Result<std::size_t, Error> read(MutableByteSpan out, SteadyTime deadline = kNoDeadline);
   // Takes the pipe's messages away from read(). Set before any is expected.
   void set_pipe_handler(Handler handler);
 
+  // ---- waiting without a thread ----
+  // `done` is called once, on the host's thread and never inside this call: when it is so, with an
+  // error when the deadline is over, the lane closes or it is destroyed. At most kMaxWaits at once.
+  static constexpr std::size_t kMaxWaits = 1024;
+  void when_established(Done done, SteadyTime deadline = kNoDeadline);
+  void when_sent(LaneTicket ticket, Done done, SteadyTime deadline = kNoDeadline);
+  void when_writable(Done done, SteadyTime deadline = kNoDeadline);  // try_send() is worth a try
+  void when_readable(Done done, SteadyTime deadline = kNoDeadline);  // read() will not wait
+  void when_closed(Done done, SteadyTime deadline = kNoDeadline);
+
   // ---- life ----
-  void close();  // flushes, tells a Sealane peer, ends; see wait_closed()
-  void abort();  // at once
+  void renew_key();  // as if its time had come
+  void close();      // flushes, tells a Sealane peer, ends; see wait_closed()
+  void abort();      // at once
   Result<void, Error> wait_closed(SteadyTime deadline = kNoDeadline);
   // Once it is closed: why. Empty while it is not, and where close() was asked for.
   std::string close_reason() const;
@@ -149,12 +213,19 @@ class Lane {
 // Thread-safe, but for its destruction.
 class LaneListener {
  public:
-  static constexpr std::size_t kMaxConnecting = 256;  // peers that have not proven themselves
-  static constexpr std::size_t kMaxWaiting = 64;      // established, not accepted yet
+  // Peers that have not proven themselves. One more, and the oldest of them is given up: so who
+  // only comes and stays silent keeps nobody out.
+  static constexpr std::size_t kMaxConnecting = 256;
+  static constexpr std::size_t kMaxWaiting = 64;  // established, not accepted yet
 
-  virtual ~LaneListener() = default;  // lanes that were accepted live on, those over UDP too
+  virtual ~LaneListener() = default;  // as cancel(); lanes that were accepted live on
   // The next lane that is established.
   virtual Result<std::unique_ptr<Lane>, Error> accept(SteadyTime deadline = kNoDeadline) = 0;
+  // The same without a thread: `done` is called once, on the host's thread. One at a time.
+  using Accepted = std::function<void(Result<std::unique_ptr<Lane>, Error>)>;
+  virtual void when_accepted(Accepted done, SteadyTime deadline = kNoDeadline) = 0;
+  // accept() and when_accepted() that wait, or come later, fail. For another thread.
+  virtual void cancel() = 0;
   virtual Address local() const = 0;
 };
 
@@ -166,10 +237,17 @@ class LaneHost {
   LaneHost(const LaneHost&) = delete;
   LaneHost& operator=(const LaneHost&) = delete;
 
-  // Addresses: tcp:HOST:PORT, udp:HOST:PORT, unix:PATH, seqpacket:PATH; HOST is a numeric address.
-  // Waits for the connection, not for the session: see Lane::wait_established().
+  // Addresses: tcp:HOST:PORT, udp:HOST:PORT, unix:PATH, seqpacket:PATH; HOST is a name, which this
+  // machine's resolver is asked for, or a numeric address, of IPv6 in brackets. Waits for the
+  // connection, not for the session: see Lane::wait_established(). Of several addresses over TCP
+  // the first that answers is taken, over UDP the first that has a route.
   Result<std::unique_ptr<Lane>, Error> dial(const Address& to, const LaneOptions& options,
                                             SteadyTime deadline = kNoDeadline);
+  // The same without a thread, of a numeric address or a path: nobody is asked for names. `done` is
+  // called once, on the host's thread.
+  using Dialed = std::function<void(Result<std::unique_ptr<Lane>, Error>)>;
+  void when_dialed(const Address& to, const LaneOptions& options, Dialed done,
+                   SteadyTime deadline = kNoDeadline);
   Result<std::unique_ptr<LaneListener>, Error> listen(const Address& at,
                                                       const LaneOptions& options);
   // Over what is connected already: pipes, standard input and output (two descriptors), or one for
@@ -177,6 +255,10 @@ class LaneHost {
   // process must ignore SIGPIPE.
   Result<std::unique_ptr<Lane>, Error> adopt(int read_descriptor, int write_descriptor,
                                              const LaneOptions& options);
+
+  // Runs it on the host's thread, soon and not inside this call. What has not run when the host
+  // ends never runs.
+  void post(std::function<void()> task);
 
   struct Impl;
 

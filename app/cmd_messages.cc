@@ -1,0 +1,590 @@
+// sealane send, listen, chat: messages and files between clients of a hub.
+#include <poll.h>
+#include <unistd.h>
+
+#include <array>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "app/commands.h"
+#include "app/hub_link.h"
+#include "app/streams.h"
+#include "backup/process.h"
+#include "base/byte_reader.h"
+#include "net/child.h"
+#include "node/parcel.h"
+
+namespace sealane::app {
+namespace {
+
+using nlohmann::json;
+using node::Parcel;
+using node::ParcelKind;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr std::uint64_t kMaxTimeout = 24 * 3600;  // seconds
+constexpr seconds kLoginTime{30};
+constexpr milliseconds kTick{200};
+constexpr std::size_t kMaxPlain = 8 * 1024 * 1024;  // of a message in the clear, from a file
+
+Error usage(std::string message) {
+  return {.kind = ErrorKind::kUsage, .message = std::move(message)};
+}
+
+std::string_view why(hub::RefusalReason reason) { return describe(reason); }
+
+// ---- send
+
+struct SendFlags {
+  HubLinkFlags link;
+  std::string to;
+  std::string in = "-";
+  std::string text;
+  bool plain = false;
+  std::uint64_t timeout = 30;
+};
+
+class Sender {
+ public:
+  Sender(Context& context, const SendFlags& flags) : context_(context), flags_(flags) {}
+
+  Result<int, Error> run() {
+    if (flags_.timeout == 0 || flags_.timeout > kMaxTimeout) {
+      return usage("--timeout is 1 second to a day");
+    }
+    SEALANE_TRY(link_, HubLink::open(context_, flags_.link));
+    SEALANE_TRY(to_, link_->resolve(flags_.to));
+    const bool plain = flags_.plain || flags_.link.legacy;
+    if (!plain && !link_->is_pinned(to_)) {
+      return usage("no identity is pinned for " + printable(flags_.to) +
+                   "; add its public key to the trust file, or send in the clear with --plain");
+    }
+    if (!plain && link_->own_fingerprint().empty()) {
+      return usage(
+          "sealing needs an identity of this client; make one with 'sealane keygen', or "
+          "send in the clear with --plain");
+    }
+    SEALANE_TRY(link_->wait_online(kLoginTime));
+    deadline_ = context_.clock.steady_now() + seconds(flags_.timeout);
+    const auto done = plain ? send_plain() : send_sealed();
+    link_->close();
+    if (!done.has_value()) return done.error();
+    return 0;
+  }
+
+ private:
+  Result<Bytes, Error> whole_input(std::size_t limit) {
+    if (!flags_.text.empty()) return to_bytes(flags_.text);
+    SEALANE_TRY(Input input, Input::open(context_, flags_.in));
+    Bytes data;
+    Bytes buffer(64 * 1024);
+    for (;;) {
+      SEALANE_TRY(const std::size_t size, input.source().read(buffer));
+      if (size == 0) return data;
+      data.insert(data.end(), buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(size));
+      if (data.size() > limit) {
+        return usage(input.name() + " is too large for one message in the clear");
+      }
+    }
+  }
+
+  Result<void, Error> send_plain() {
+    SEALANE_TRY(Bytes data, whole_input(kMaxPlain));
+    const std::size_t size = data.size();
+    const auto ticket = link_->send_plain(to_, std::move(data));
+    for (;;) {
+      const auto event = link_->next(deadline_);
+      if (context_.cancel.cancelled()) return flow::interrupted();
+      if (!event) return late("the hub did not say that it has it");
+      if (const auto* sent = std::get_if<node::HubSent>(&*event)) {
+        if (sent->ticket != ticket) continue;
+        report(sent->kind == hub::ReceiptKind::kPassedOn ? "written" : "accepted", size, false);
+        return success();
+      }
+      if (const auto* refused = std::get_if<node::HubRefused>(&*event)) {
+        return Error{ErrorKind::kRefused, "not delivered to " + printable(flags_.to) + ": " +
+                                              std::string(why(refused->reason))};
+      }
+      SEALANE_TRY(check_gone(*event));
+    }
+  }
+
+  Result<void, Error> send_sealed() {
+    link_->watch({to_});
+    SEALANE_TRY(wait_present());
+    const auto number = node::parcel_number(context_.random);
+    if (!flags_.text.empty() || flags_.in == "-") {
+      if (flags_.text.empty()) {
+        SEALANE_TRY(Input input, Input::open(context_, flags_.in));
+        Bytes data(Parcel::kMaxData + 1);
+        std::size_t filled = 0;
+        for (;;) {
+          SEALANE_TRY(const std::size_t got,
+                      input.source().read(MutableByteSpan(data).subspan(filled)));
+          filled += got;
+          if (got == 0 || filled == data.size()) break;
+        }
+        data.resize(filled);
+        if (filled > Parcel::kMaxData) {
+          return usage("standard input is larger than one message; send a file by its name");
+        }
+        return send_text(number, data);
+      }
+      if (flags_.text.size() > Parcel::kMaxData) return usage("the text is too long; send a file");
+      return send_text(number, as_bytes(flags_.text));
+    }
+    return send_file();
+  }
+
+  Result<void, Error> send_text(std::uint64_t number, ByteSpan data) {
+    const Bytes parcel =
+        node::encode({.kind = ParcelKind::kText, .number = number, .data = to_bytes(data)});
+    if (!link_->send_sealed(to_, parcel)) return Error{ErrorKind::kFailed, "the session is closed"};
+    SEALANE_TRY(const Parcel answer, wait_answer(number, {ParcelKind::kDone}));
+    if (answer.offset != 1) return refused();
+    report("received", data.size(), true);
+    return success();
+  }
+
+  Result<void, Error> send_file() {
+    auto file = context_.files.open(flags_.in, OpenMode::kRead);
+    if (!file.has_value()) return to_error(file.error());
+    const auto status = file.value()->status();
+    if (!status.has_value()) return to_error(status.error());
+    const std::uint64_t size = status.value().size;
+    const std::string name = base_name(flags_.in);
+    // The hash is what the receiver must reach; and the number, so that the same file goes on where
+    // an earlier try was cut.
+    crypto::Sha256 hash;
+    Bytes buffer(1 << 20);
+    for (std::uint64_t at = 0; at < size;) {
+      const auto got = file.value()->read_at(at, buffer);
+      if (!got.has_value()) return to_error(got.error());
+      if (got.value() == 0) break;
+      hash.update(ByteSpan(buffer).first(got.value()));
+      at += got.value();
+      if (context_.cancel.cancelled()) return flow::interrupted();
+    }
+    const crypto::Sha256Digest digest = hash.finish();
+    const auto number = load<std::uint64_t>(ByteSpan(digest).first(8));
+    Bytes offer = to_bytes(digest);
+    offer.insert(offer.end(), as_bytes(name).begin(), as_bytes(name).end());
+    link_->send_sealed(
+        to_,
+        node::encode({.kind = ParcelKind::kFile, .number = number, .offset = size, .data = offer}));
+    SEALANE_TRY(const Parcel start, wait_answer(number, {ParcelKind::kAt, ParcelKind::kDone}));
+    if (start.kind == ParcelKind::kDone) return start.offset == 1 ? finish_file(size) : refused();
+    std::uint64_t sent = std::min(start.offset, size);
+    std::uint64_t confirmed = sent;
+    if (sent > 0) context_.console.note("going on at " + format_bytes(sent));
+    std::atomic<std::uint64_t> done{sent};
+    Progress progress(context_.console, "sending",
+                      [&done, size] { return Progress::Sample{.done = done, .total = size}; });
+    Bytes piece(Parcel::kMaxData);
+    for (;;) {
+      while (sent < size && sent - confirmed < Parcel::kWindow && link_->wants_sealed(to_)) {
+        const auto got = file.value()->read_at(sent, piece);
+        if (!got.has_value()) return to_error(got.error());
+        if (got.value() == 0) {
+          return Error{ErrorKind::kSourceUnreadable, printable(flags_.in) + " became shorter"};
+        }
+        Parcel part{.kind = ParcelKind::kData, .number = number, .offset = sent};
+        part.data.assign(piece.begin(), piece.begin() + static_cast<std::ptrdiff_t>(got.value()));
+        if (!link_->send_sealed(to_, node::encode(part))) break;
+        sent += got.value();
+        done = sent;
+      }
+      SEALANE_TRY(const Parcel answer, wait_answer(number, {ParcelKind::kAt, ParcelKind::kDone}));
+      if (answer.kind == ParcelKind::kDone)
+        return answer.offset == 1 ? finish_file(size) : refused();
+      confirmed = std::max(confirmed, std::min(answer.offset, sent));
+      deadline_ = context_.clock.steady_now() + seconds(flags_.timeout);
+    }
+  }
+
+  Result<void, Error> finish_file(std::uint64_t size) {
+    report("received", size, true);
+    return success();
+  }
+
+  Error refused() const { return {ErrorKind::kRefused, printable(flags_.to) + " did not take it"}; }
+  Error late(const std::string& what) const {
+    return {ErrorKind::kFailed, what + " within " + std::to_string(flags_.timeout) + " s"};
+  }
+
+  Result<void, Error> check_gone(const HubLinkEvent& event) const {
+    if (const auto* offline = std::get_if<node::HubOffline>(&event)) {
+      if (offline->final) return offline->why;
+    } else if (const auto* ended = std::get_if<HubSealedEnd>(&event)) {
+      if (ended->peer == to_) {
+        return Error{ErrorKind::kFailed,
+                     "the session with " + printable(flags_.to) + " ended: " + ended->why};
+      }
+    }
+    return success();
+  }
+
+  Result<void, Error> wait_present() {
+    for (;;) {
+      const auto event = link_->next(deadline_);
+      if (context_.cancel.cancelled()) return flow::interrupted();
+      if (!event) {
+        return late(printable(flags_.to) +
+                    " did not come online (--plain leaves a message with the hub, unsealed)");
+      }
+      if (const auto* presence = std::get_if<HubPresence>(&*event)) {
+        if (presence->client == to_ && presence->online) return success();
+      } else if (const auto* no = std::get_if<node::HubRefused>(&*event)) {
+        return Error{ErrorKind::kRefused,
+                     printable(flags_.to) + ": " + std::string(why(no->reason))};
+      }
+      SEALANE_TRY(check_gone(*event));
+    }
+  }
+
+  Result<Parcel, Error> wait_answer(std::uint64_t number, std::vector<ParcelKind> kinds) {
+    for (;;) {
+      const auto event = link_->next(deadline_);
+      if (context_.cancel.cancelled()) return flow::interrupted();
+      if (!event) return late(printable(flags_.to) + " did not answer");
+      if (const auto* arrival = std::get_if<HubArrival>(&*event)) {
+        if (!arrival->sealed || arrival->from != to_) continue;
+        const auto parcel = node::decode_parcel(arrival->data);
+        if (!parcel || parcel->number != number) continue;
+        if (std::ranges::find(kinds, parcel->kind) != kinds.end()) return *parcel;
+        continue;
+      }
+      SEALANE_TRY(check_gone(*event));
+    }
+  }
+
+  void report(const std::string& how, std::uint64_t size, bool sealed) {
+    context_.console.note(how + " by " + (how == "received" ? printable(flags_.to) : "the hub") +
+                          ": " + format_bytes(size) +
+                          (sealed ? ", sealed end to end" : ", in the clear"));
+    context_.console.emit(
+        "message_sent",
+        {{"to", hub::to_text(to_)}, {"receipt", how}, {"size", size}, {"sealed", sealed}});
+  }
+
+  Context& context_;
+  const SendFlags& flags_;
+  std::unique_ptr<HubLink> link_;
+  hub::ClientId to_;
+  SteadyTime deadline_{};
+};
+
+// ---- listen
+
+struct ListenFlags {
+  HubLinkFlags link;
+  std::string exec;
+  std::string files;
+  std::uint64_t count = 0;
+};
+
+class ListenRun {
+ public:
+  ListenRun(Context& context, const ListenFlags& flags) : context_(context), flags_(flags) {}
+
+  Result<int, Error> run() {
+    if (!flags_.exec.empty()) {
+      const auto words = net::split_words(flags_.exec);
+      if (!words || words->empty()) return usage("--exec needs a command, with its quotes closed");
+      command_ = *words;
+    }
+    SEALANE_TRY(link_, HubLink::open(context_, flags_.link));
+    SEALANE_TRY(link_->wait_online(kLoginTime));
+    tell_online();
+    if (!flags_.files.empty()) {
+      box_ = std::make_unique<node::ParcelBox>(context_.files, flags_.files);
+    }
+    while (!context_.cancel.cancelled() && (flags_.count == 0 || taken_ < flags_.count)) {
+      const auto event = link_->next(context_.clock.steady_now() + kTick);
+      if (!event) continue;
+      if (const auto* arrival = std::get_if<HubArrival>(&*event)) {
+        SEALANE_TRY(take(*arrival));
+      } else if (const auto* offline = std::get_if<node::HubOffline>(&*event)) {
+        if (offline->final) return offline->why;
+        context_.console.warn("offline: " + offline->why.message + "; trying again");
+      } else if (std::holds_alternative<node::HubOnline>(*event)) {
+        tell_online();
+      }
+    }
+    link_->close();
+    return 0;
+  }
+
+ private:
+  void tell_online() {
+    context_.console.note("online at " + printable(link_->profile().hub.text) + " as " +
+                          hub::to_text(link_->profile().id));
+    context_.console.emit("hub_online", {{"address", link_->profile().hub.text},
+                                         {"id", hub::to_text(link_->profile().id)},
+                                         {"upgraded", link_->upgraded()}});
+  }
+
+  Result<void, Error> take(const HubArrival& arrival) {
+    if (!arrival.sealed) {
+      const bool dealt = show(arrival, arrival.data);
+      // What a program refused comes again at the next start.
+      if (arrival.id && dealt) link_->received(*arrival.id);
+      if (dealt) ++taken_;
+      return success();
+    }
+    const auto parcel = node::decode_parcel(arrival.data);
+    if (!parcel) return success();
+    switch (parcel->kind) {
+      case ParcelKind::kText: {
+        const bool dealt = show(arrival, parcel->data);
+        answer(arrival.from,
+               {.kind = ParcelKind::kDone, .number = parcel->number, .offset = dealt ? 1U : 0U});
+        if (dealt) ++taken_;
+        return success();
+      }
+      case ParcelKind::kFile:
+      case ParcelKind::kData: {
+        if (!box_) {
+          answer(arrival.from, {.kind = ParcelKind::kDone, .number = parcel->number});
+          return success();
+        }
+        const auto outcome = box_->take(hub::to_file_name(arrival.from), *parcel);
+        if (!outcome.has_value()) {
+          context_.console.error(outcome.error());
+          answer(arrival.from, {.kind = ParcelKind::kDone, .number = parcel->number});
+          return success();
+        }
+        if (outcome.value().answer) answer(arrival.from, *outcome.value().answer);
+        if (outcome.value().finished) {
+          ++taken_;
+          const std::string& path = *outcome.value().finished;
+          context_.console.print(arrival.name + ": file " + printable(path) + "\n");
+          context_.console.emit(
+              "file_received",
+              {{"from", hub::to_text(arrival.from)}, {"name", arrival.name}, {"path", path}});
+        }
+        return success();
+      }
+      case ParcelKind::kAt:
+      case ParcelKind::kDone:
+        return success();
+    }
+    return success();
+  }
+
+  void answer(const hub::ClientId& to, const Parcel& parcel) {
+    link_->send_sealed(to, node::encode(parcel));
+  }
+
+  // False: the program failed.
+  bool show(const HubArrival& arrival, ByteSpan data) {
+    if (!command_.empty()) {
+      backup::ToolCommand tool{.program = command_.front(),
+                               .package = {},
+                               .arguments = {command_.begin() + 1, command_.end()},
+                               .unset_prefixes = {},
+                               .environment = {{"MESSAGE_FROM", hub::to_text(arrival.from)},
+                                               {"MESSAGE_NAME", arrival.name},
+                                               {"MESSAGE_SEALED", arrival.sealed ? "1" : "0"}},
+                               .secret_variable = {},
+                               .secret = nullptr,
+                               .pipe_input = true,
+                               .pipe_output = true,
+                               .error_file = {},
+                               .user = {}};
+      auto started = backup::Tool::start(tool, &context_.cancel);
+      Result<void, Error> done = started.has_value() ? run_tool(*started.value(), data)
+                                                     : Result<void, Error>(started.error());
+      if (!done.has_value()) context_.console.error(done.error());
+      return done.has_value();
+    }
+    const auto text = as_text(data);
+    context_.console.print(printable(arrival.name) + (arrival.sealed ? "" : " (in the clear)") +
+                           ": " + printable(text, data.size() * 4 + 16) + "\n");
+    json message = {{"from", hub::to_text(arrival.from)},
+                    {"name", arrival.name},
+                    {"sealed", arrival.sealed},
+                    {"size", data.size()}};
+    message["data_base64"] = to_base64(data);
+    context_.console.emit("message", message);
+    return true;
+  }
+
+  Result<void, Error> run_tool(backup::Tool& tool, ByteSpan data) {
+    SEALANE_TRY(tool.write(data));
+    tool.close_input();
+    Bytes buffer(16 * 1024);
+    for (;;) {
+      SEALANE_TRY(const std::size_t size, tool.read(buffer));
+      if (size == 0) return success();
+      context_.console.print(as_text(ByteSpan(buffer).first(size)));
+    }
+  }
+
+  Context& context_;
+  const ListenFlags& flags_;
+  std::vector<std::string> command_;
+  std::unique_ptr<HubLink> link_;
+  std::unique_ptr<node::ParcelBox> box_;
+  std::uint64_t taken_ = 0;
+};
+
+// ---- chat
+
+struct ChatFlags {
+  HubLinkFlags link;
+  std::string to;
+};
+
+Result<int, Error> chat(Context& context, const ChatFlags& flags) {
+  SEALANE_TRY(const auto link, HubLink::open(context, flags.link));
+  SEALANE_TRY(const auto to, link->resolve(flags.to));
+  if (!link->is_pinned(to)) {
+    return usage("no identity is pinned for " + printable(flags.to) +
+                 "; add its public key to the trust file");
+  }
+  SEALANE_TRY(link->wait_online(kLoginTime));
+  link->watch({to});
+  context.console.note("a line is a message to " + printable(flags.to) + "; end with Ctrl-D");
+  bool present = false;
+  std::string line;
+  for (bool open = true; open && !context.cancel.cancelled();) {
+    while (const auto event = link->next(context.clock.steady_now() + milliseconds(20))) {
+      if (const auto* presence = std::get_if<HubPresence>(&*event)) {
+        if (presence->client != to) continue;
+        present = presence->online;
+        context.console.note(printable(flags.to) + (present ? " is online" : " is offline"));
+        context.console.emit("presence", {{"client", hub::to_text(to)}, {"online", present}});
+      } else if (const auto* arrival = std::get_if<HubArrival>(&*event)) {
+        if (!arrival->sealed) continue;
+        const auto parcel = node::decode_parcel(arrival->data);
+        if (!parcel || parcel->kind != ParcelKind::kText) continue;
+        context.console.print(printable(arrival->name) + ": " +
+                              printable(as_text(parcel->data), Parcel::kMaxData) + "\n");
+        context.console.emit("message", {{"from", hub::to_text(arrival->from)},
+                                         {"name", arrival->name},
+                                         {"sealed", true},
+                                         {"size", parcel->data.size()},
+                                         {"data_base64", to_base64(parcel->data)}});
+        link->send_sealed(
+            arrival->from,
+            node::encode({.kind = ParcelKind::kDone, .number = parcel->number, .offset = 1}));
+      } else if (const auto* offline = std::get_if<node::HubOffline>(&*event)) {
+        if (offline->final) return offline->why;
+        context.console.warn("offline: " + offline->why.message + "; trying again");
+      }
+    }
+    pollfd entry{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
+    if (::poll(&entry, 1, 0) <= 0) continue;
+    std::array<char, 4096> buffer{};
+    const ssize_t size = ::read(STDIN_FILENO, buffer.data(), buffer.size());
+    if (size <= 0) open = false;
+    if (size > 0) line.append(buffer.data(), static_cast<std::size_t>(size));
+    for (std::size_t end = line.find('\n'); end != std::string::npos; end = line.find('\n')) {
+      const std::string text = line.substr(0, std::min(end, Parcel::kMaxData));
+      line.erase(0, end + 1);
+      if (text.empty()) continue;
+      if (!present) context.console.note(printable(flags.to) + " is offline: not sent");
+      if (present) {
+        link->send_sealed(to, node::encode({.kind = ParcelKind::kText,
+                                            .number = node::parcel_number(context.random),
+                                            .data = to_bytes(text)}));
+      }
+    }
+    if (line.size() > Parcel::kMaxData) return usage("a line is longer than a message may be");
+  }
+  link->close();
+  return 0;
+}
+
+}  // namespace
+
+Command send_command() {
+  auto flags = std::make_shared<SendFlags>();
+  std::vector<Option> options;
+  flags->link.add_to(options);
+  options.push_back({.names = "--text",
+                     .value_name = "TEXT",
+                     .help = "This text instead of a file",
+                     .variable = &flags->text});
+  options.push_back({.names = "--plain",
+                     .help = "In the clear: the hub can read it, and keeps it for who is away",
+                     .variable = &flags->plain});
+  options.push_back({.names = "--timeout",
+                     .value_name = "SECONDS",
+                     .help = "For the other side to come and to confirm; 30 when missing",
+                     .variable = &flags->timeout});
+  return {
+      .name = "send",
+      .summary = "send a message or a file through a hub, sealed end to end",
+      .description =
+          "TO is a name of the pinned identities, or a client's id. Standard input and --text go "
+          "as one message, a file of any size by its name: it appears there whole, and goes on "
+          "where it was cut when it is sent again. Done means that the other side has it.",
+      .examples = {"echo backup done | sealane send prover", "sealane send prover dump.age"},
+      .options = std::move(options),
+      .arguments = {{.name = "TO",
+                     .help = "Who gets it",
+                     .variable = &flags->to,
+                     .required = true,
+                     .completes = Completes::kNothing},
+                    {.name = "FILE",
+                     .help = "The file, or - for one message from standard input",
+                     .variable = &flags->in}},
+      .run = [flags](Context& context) { return Sender(context, *flags).run(); },
+  };
+}
+
+Command listen_command() {
+  auto flags = std::make_shared<ListenFlags>();
+  std::vector<Option> options;
+  flags->link.add_to(options);
+  options.push_back({.names = "--exec",
+                     .value_name = "COMMAND",
+                     .help = "Run it for each message, on its standard input; who sent it is in "
+                             "MESSAGE_FROM, MESSAGE_NAME and MESSAGE_SEALED",
+                     .variable = &flags->exec});
+  options.push_back({.names = "--files",
+                     .value_name = "DIR",
+                     .help = "Take files of pinned senders into this directory",
+                     .variable = &flags->files,
+                     .completes = Completes::kDirectory});
+  options.push_back({.names = "--count",
+                     .value_name = "N",
+                     .help = "End after so many messages and files",
+                     .variable = &flags->count});
+  return {
+      .name = "listen",
+      .summary = "print the messages that come through a hub, or run a command for each",
+      .description =
+          "Stays connected, and dials again when it must. A message counts as received when it was "
+          "printed, or the command ended with status 0.",
+      .examples = {"sealane listen --hub prover.hub --exec 'logger -t sealane'",
+                   "sealane listen --files /srv/inbox --json"},
+      .options = std::move(options),
+      .arguments = {},
+      .run = [flags](Context& context) { return ListenRun(context, *flags).run(); },
+  };
+}
+
+Command chat_command() {
+  auto flags = std::make_shared<ChatFlags>();
+  std::vector<Option> options;
+  flags->link.add_to(options);
+  return {
+      .name = "chat",
+      .summary = "talk to another client of a hub, line by line, sealed end to end",
+      .description = "Shows when the other side comes and goes.",
+      .examples = {"sealane chat prover"},
+      .options = std::move(options),
+      .arguments = {{.name = "TO",
+                     .help = "A name of the pinned identities, or a client's id",
+                     .variable = &flags->to,
+                     .required = true,
+                     .completes = Completes::kNothing}},
+      .run = [flags](Context& context) { return chat(context, *flags); },
+  };
+}
+
+}  // namespace sealane::app

@@ -1,0 +1,285 @@
+// sealane warm push: all keys of a store to a peer, another Redis, or a file.
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "app/commands.h"
+#include "app/paths.h"
+#include "app/repository.h"
+#include "app/warm_flags.h"
+#include "crypto/hash.h"
+#include "warm/file.h"
+#include "warm/peer_link.h"
+#include "warm/push.h"
+
+namespace sealane::app {
+namespace {
+
+struct PushFlags {
+  std::string from;
+  std::string to;
+  SourceFlags source;
+  ChannelFlags keys;
+  std::string peer_kind = "sealane";
+  std::string bind;
+  bool plain = false;
+  std::uint64_t header_size = entropy::kMaxHeaderSize;
+  std::uint64_t buffer_size = 16384;
+  std::uint64_t connect_timeout = 5;  // seconds
+  std::uint64_t idle_timeout = 30;
+  std::uint64_t total_timeout = 3600;
+  std::string mode = "fill-missing";
+  bool flush = false;
+  std::uint64_t parallel = 2;
+  std::string journal;
+  bool start_over = false;
+};
+
+Error usage(std::string message) { return {ErrorKind::kUsage, std::move(message)}; }
+
+class PushRun {
+ public:
+  PushRun(Context& context, const PushFlags& flags) : context_(context), flags_(flags) {}
+
+  Result<int, Error> run() {
+    if (flags_.parallel == 0 || flags_.parallel > warm::kMaxParallel) {
+      return usage("--parallel is 1 to " + std::to_string(warm::kMaxParallel));
+    }
+    SEALANE_TRY(const warm::SendPart send, open_target());
+    SEALANE_TRY(const auto source, open_warm_source(context_, flags_.from, flags_.source));
+    SEALANE_TRY(warm::PushPlan plan, make_plan(source->description()));
+    const auto start = context_.clock.steady_now();
+    const auto result = [&] {
+      const Progress progress(context_.console, "push", [&] { return sample(*source); });
+      return warm::push_all(*source, send, plan, context_.files, context_.random, context_.cancel,
+                            counters_);
+    }();
+    if (!result.has_value()) {
+      return result.error();
+    }
+    if (file_ != nullptr && result.value().proven()) {
+      SEALANE_TRY(file_->finish());
+    }
+    const std::chrono::duration<double> time = context_.clock.steady_now() - start;
+    return tell(result.value(), time.count());
+  }
+
+ private:
+  Result<warm::SendPart, Error> open_target() {
+    SEALANE_TRY(const warm::ApplyMode mode, parse_apply_mode(flags_.mode));
+    if (is_redis_url(flags_.to)) {
+      SEALANE_TRY(auto address, backup::parse_redis_url(flags_.to));
+      redis_ = std::make_unique<warm::RedisSink>(std::move(address), mode, &context_.cancel);
+      SEALANE_TRY(redis_->check());
+      if (flags_.flush) {
+        SEALANE_TRY(redis_->flush());
+      }
+      return warm::send_to(*redis_);
+    }
+    if (flags_.flush || mode != warm::ApplyMode::kFillMissing) {
+      return usage(
+          "--mode and --flush belong to a Redis that is written here; a peer decides for "
+          "itself, by its own flags");
+    }
+    const auto address = warm::channel_address(flags_.to);
+    if (!address) {
+      if (flags_.to.find('/') == flags_.to.npos) {
+        return usage(printable(flags_.to) +
+                     " is no place to push to; write HOST:PORT with a numeric host, unix:PATH, "
+                     "redis://…, or the path of a file with a slash");
+      }
+      SEALANE_TRY(file_, warm::FileSink::create(context_.files, context_.random, flags_.to));
+      return warm::send_to(*file_);
+    }
+    SEALANE_TRY(auto keys, warm::load_channel_keys(context_.files, flags_.keys.files()));
+    for (const std::string& warning : keys.warnings) context_.console.warn(warning);
+    warm::PushOptions options;
+    options.to = *address;
+    if (!flags_.bind.empty()) options.from = Address{"tcp:" + flags_.bind + ":0"};
+    options.encrypt = !flags_.plain;
+    options.foreign = flags_.peer_kind == "dynomite";
+    options.header_size =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(flags_.header_size, 1 << 30));
+    options.buffer_size =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(flags_.buffer_size, 1 << 30));
+    options.connect_timeout = std::chrono::seconds(flags_.connect_timeout);
+    options.idle_timeout = std::chrono::seconds(flags_.idle_timeout);
+    options.total_timeout = std::chrono::seconds(flags_.total_timeout);
+    SEALANE_TRY(peer_, warm::PeerLink::open(options, std::move(keys), context_.clock,
+                                            context_.random, &context_.cancel));
+    return peer_->sender();
+  }
+
+  // One journal per source, target and share of the keys.
+  Result<warm::PushPlan, Error> make_plan(const std::string& from) {
+    warm::PushPlan plan{.parallel = static_cast<unsigned>(flags_.parallel),
+                        .journal = flags_.journal,
+                        .start_over = flags_.start_over || flags_.flush || file_ != nullptr};
+    if (plan.journal.empty() && file_ == nullptr) {
+      SEALANE_TRY(make_home_directory(context_));
+      const std::string folder = home_path("warm");
+      const auto made = context_.files.create_directory(folder, 0700);
+      if (!made.has_value() && made.error().code != EEXIST) return to_error(made.error());
+      const std::string name = from + '\n' + flags_.to + '\n' + flags_.source.range + '\n' +
+                               flags_.mode + (flags_.source.portable ? "\nportable" : "");
+      plan.journal = join_path(folder, to_hex(crypto::sha256(as_bytes(name))).substr(0, 32));
+    }
+    return plan;
+  }
+
+  Progress::Sample sample(const warm::Source& source) const {
+    const auto read = source.progress();
+    Progress::Sample sample{.done = counters_.bytes, .total = std::nullopt, .keys = read.keys};
+    const std::uint64_t seen = read.keys + read.out_of_range + read.vanished;
+    if (read.total_keys && seen > 0) {
+      // As if the keys not seen yet were like those that were.
+      sample.total = static_cast<std::uint64_t>(
+          static_cast<double>(read.bytes) * static_cast<double>(std::max(*read.total_keys, seen)) /
+          static_cast<double>(seen));
+    }
+    return sample;
+  }
+
+  Result<int, Error> tell(const warm::PushSummary& sum, double seconds) {
+    nlohmann::json causes = nlohmann::json::object();
+    for (std::size_t i = 0; i < sum.counts.causes.size(); ++i) {
+      if (sum.counts.causes[i] == 0) continue;
+      causes[std::string(cause_name(static_cast<warm::Cause>(i)))] = sum.counts.causes[i];
+    }
+    const std::string verdict = sum.proven() ? "complete" : "unproven";
+    context_.console.emit("warm_push", {{"keys", sum.keys},
+                                        {"parts", sum.parts},
+                                        {"bytes", sum.bytes},
+                                        {"commands", sum.counts.commands},
+                                        {"applied", sum.counts.applied},
+                                        {"skipped", sum.counts.skipped},
+                                        {"failed", sum.counts.failed},
+                                        {"causes", causes},
+                                        {"unknown_parts", sum.unknown_parts},
+                                        {"vanished", sum.source.vanished},
+                                        {"left_out", sum.source.left_out},
+                                        {"out_of_range", sum.source.out_of_range},
+                                        {"retries", sum.retries},
+                                        {"resumed", sum.resumed},
+                                        {"digest", to_hex(sum.digest)},
+                                        {"seconds", seconds},
+                                        {"verdict", verdict}});
+    std::string text = "pushed " + std::to_string(sum.keys) + " keys in " +
+                       std::to_string(sum.parts) + " parts, " + format_bytes(sum.bytes) + ", in " +
+                       format_duration(seconds) + (sum.resumed ? ", resumed" : "") + "\n";
+    if (sum.unknown_parts < sum.parts || sum.parts == 0) {
+      text += std::to_string(sum.counts.applied) + " commands applied, " +
+              std::to_string(sum.counts.skipped) + " skipped, " +
+              std::to_string(sum.counts.failed) + " failed\n";
+    }
+    context_.console.print(text);
+    if (sum.proven()) return 0;
+    const auto kind = sum.counts.failed > 0 ? ErrorKind::kFailed : ErrorKind::kVerificationFailed;
+    return Error{kind, "it is not certain that the other side has all: " + sum.unproven};
+  }
+
+  Context& context_;
+  const PushFlags& flags_;
+  std::unique_ptr<warm::RedisSink> redis_;
+  std::unique_ptr<warm::FileSink> file_;
+  std::unique_ptr<warm::PeerLink> peer_;
+  warm::PushCounters counters_;
+};
+
+}  // namespace
+
+Command warm_push_command() {
+  const auto flags = std::make_shared<PushFlags>();
+  std::vector<Option> options = {
+      {.names = "--from",
+       .value_name = "STORE",
+       .help = "What to read: redis://…, redis+unix:///PATH, or a file of parts or an append-only "
+               "file",
+       .variable = &flags->from,
+       .required = true},
+      {.names = "--to",
+       .value_name = "PLACE",
+       .help = "HOST:PORT or unix:PATH of sealane warm serve; or redis://…, or a new file",
+       .variable = &flags->to,
+       .required = true},
+  };
+  flags->keys.add_to(options);
+  flags->source.add_to(options);
+  for (Option& option : std::vector<Option>{
+           {.names = "--mode",
+  .value_name = "MODE",
+  .help = "For a redis:// target: keep keys that are there (fill-missing), or overwrite "
+          "them",
+  .variable = &flags->mode,
+  .choices = {"fill-missing", "overwrite"}},
+           {.names = "--flush",
+           .help = "For a redis:// target: delete all its keys first",
+           .variable = &flags->flush},
+           {.names = "--parallel",
+           .value_name = "N",
+           .help = "Parts under way at once; 2 when missing",
+           .variable = &flags->parallel},
+           {.names = "--start-over",
+           .help = "Do not resume behind what an earlier, cut run delivered",
+           .variable = &flags->start_over},
+           {.names = "--journal",
+           .value_name = "FILE",
+           .help = "Keep how far it came in FILE instead of below $SEALANE_HOME",
+           .variable = &flags->journal,
+           .completes = Completes::kFile},
+           {.names = "--peer",
+           .value_name = "KIND",
+           .help = "What listens there: sealane, or dynomite, which never says what became of it",
+           .variable = &flags->peer_kind,
+           .choices = {"sealane", "dynomite"}},
+           {.names = "--plain",
+           .help = "Do not encrypt the channel; for a peer on this host or behind a lane",
+           .variable = &flags->plain},
+           {.names = "--bind",
+           .value_name = "HOST",
+           .help = "Connect from this address of ours",
+           .variable = &flags->bind},
+           {.names = "--header-size",
+           .value_name = "BYTES",
+           .help = "Of the channel, 8 to 1024; 1024 when missing",
+           .variable = &flags->header_size},
+           {.names = "--buffer-size",
+           .value_name = "BYTES",
+           .help = "Chunk size of the channel; 16384 when missing",
+           .variable = &flags->buffer_size},
+           {.names = "--connect-timeout",
+           .value_name = "SECONDS",
+           .help = "5 when missing",
+           .variable = &flags->connect_timeout},
+           {.names = "--idle-timeout",
+           .value_name = "SECONDS",
+           .help = "How long the peer may be silent while a part travels; 30 when missing",
+           .variable = &flags->idle_timeout},
+           {.names = "--total-timeout",
+           .value_name = "SECONDS",
+           .help = "Of one part, until it is applied; 3600 when missing",
+           .variable = &flags->total_timeout},
+       }) {
+    options.push_back(std::move(option));
+  }
+  return {
+      .name = "warm push",
+      .summary = "copy all keys of a Redis to a peer, while it takes writes",
+      .description =
+          "Reads the store in parts, each complete in itself, and sends them. A part that was cut "
+          "is "
+          "sent again; a run that was cut goes on where it stopped. Keys that are there already "
+          "stay "
+          "as they are, unless the other side overwrites. Nothing is ever deleted.\n\n"
+          "The exit code is 0 only if the other side has confirmed every command; 30 if that is "
+          "not "
+          "certain, 1 if some failed. What was written meanwhile, sealane warm compare shows.",
+      .examples = {"sealane warm push --from redis://127.0.0.1 --to 192.0.2.7:8105 --secret-file "
+                   "cluster.secret --plain",
+                   "sealane warm push --from redis://shop --to redis://vault --mode overwrite"},
+      .options = std::move(options),
+      .arguments = {},
+      .run = [flags](Context& context) { return PushRun(context, *flags).run(); },
+  };
+}
+
+}  // namespace sealane::app

@@ -1,0 +1,92 @@
+#pragma once
+// What send, listen and chat share: flags, the hub file, pins, contacts, and one loop over the hub
+// and the sealed sessions behind it.
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "app/command.h"
+#include "node/hub_client.h"
+#include "node/hub_profile.h"
+#include "node/sealed_peers.h"
+#include "sealane/identity/trust.h"
+
+namespace sealane::app {
+
+struct HubLinkFlags {
+  std::string hub;  // the file of `hub enrol`
+  std::string trust_hub = "strict";
+  std::string trust;  // pinned identities
+  std::string identity;
+  std::string passphrase_file;
+  bool legacy = false;
+  void add_to(std::vector<Option>& options);
+};
+
+// Something that came from another client.
+struct HubArrival {
+  hub::ClientId from;
+  std::string name;     // as pinned; else the id; "unknown" on the legacy wire
+  bool sealed = false;  // end to end, by the pinned identity
+  Bytes data;
+  std::optional<hub::DeliveryId> id;  // of a message in the clear: to be acknowledged
+};
+struct HubPresence {
+  hub::ClientId client;
+  std::string name;
+  bool online = false;
+};
+struct HubSealedEnd {
+  hub::ClientId peer;
+  std::string why;
+};
+using HubLinkEvent = std::variant<HubArrival, HubPresence, HubSealedEnd, node::HubOnline,
+                                  node::HubOffline, node::HubSent, node::HubRefused>;
+
+class HubLink {
+ public:
+  static Result<std::unique_ptr<HubLink>, Error> open(Context& context, const HubLinkFlags& flags);
+  ~HubLink();
+
+  // A name of the pinned identities, or an id.
+  Result<hub::ClientId, Error> resolve(const std::string& name) const;
+  std::string name_of(const hub::ClientId& id) const;
+  bool is_pinned(const hub::ClientId& id) const { return pinned_.contains(id); }
+  bool upgraded() const { return upgraded_; }
+  const node::HubProfile& profile() const { return profile_; }
+  std::string own_fingerprint() const;
+
+  // Until one comes, the deadline passes or the command is cancelled; sealed sessions go on.
+  std::optional<HubLinkEvent> next(SteadyTime deadline);
+  // Until the hub let us in.
+  Result<void, Error> wait_online(std::chrono::nanoseconds patience);
+  void watch(const std::vector<hub::ClientId>& clients);  // presence of those, or of everybody
+  // In the clear; nothing: try again after next().
+  std::optional<node::HubTicket> send_plain(const hub::ClientId& to, Bytes data);
+  bool send_sealed(const hub::ClientId& to, ByteSpan data);
+  bool wants_sealed(const hub::ClientId& to) const { return sealed_->wants(to); }
+  void received(hub::DeliveryId id) { client_->received(id); }
+  // Ends sealed sessions with a word, then the connection.
+  void close();
+
+ private:
+  explicit HubLink(Context& context) : context_(context) {}
+  void pump(SteadyTime now);
+  void take(node::HubClientEvent event, SteadyTime now);
+
+  Context& context_;
+  node::HubProfile profile_;
+  std::map<hub::ClientId, std::pair<std::string, crypto::Ed25519Public>> pinned_;
+  std::shared_ptr<const identity::SigningKey> own_;
+  std::unique_ptr<node::SealedPeers> sealed_;
+  std::unique_ptr<node::HubClient> client_;
+  std::deque<HubLinkEvent> events_;
+  std::deque<std::pair<hub::ClientId, Bytes>> waiting_;  // did not fit in the outbox
+  bool upgraded_ = false;
+};
+
+}  // namespace sealane::app

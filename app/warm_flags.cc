@@ -1,0 +1,141 @@
+#include "app/warm_flags.h"
+
+#include <charconv>
+
+#include "warm/file.h"
+
+namespace sealane::app {
+namespace {
+
+Error usage(std::string message) { return {ErrorKind::kUsage, std::move(message)}; }
+
+std::optional<std::uint32_t> token(std::string_view text) {
+  std::uint32_t value = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.empty() || parsed.ec != std::errc{} || parsed.ptr != text.data() + text.size()) {
+    return std::nullopt;
+  }
+  return value;
+}
+
+}  // namespace
+
+void ChannelFlags::add_to(std::vector<Option>& options) {
+  for (Option& option : std::vector<Option>{
+           {.names = "--secret-file",
+  .value_name = "FILE",
+  .help = "The 32 byte secret of the cluster: parts are signed and answered, the only way "
+          "to know that they arrived; twice while it changes, the new one first",
+  .variable = &secret_files,
+  .completes = Completes::kFile},
+           {.names = "--key-file",
+           .value_name = "FILE",
+           .help = "AES-128 key of the channel (recon_key_file of a Dynomite)",
+           .variable = &key_file,
+           .completes = Completes::kFile},
+           {.names = "--iv-file",
+           .value_name = "FILE",
+           .help = "IV of the channel (recon_iv_file)",
+           .variable = &iv_file,
+           .completes = Completes::kFile},
+           {.names = "--allow-sample-key",
+           .help = "Take the key that ships with Dynomite, which everybody has",
+           .variable = &allow_sample_key},
+       }) {
+    options.push_back(std::move(option));
+  }
+}
+
+warm::ChannelKeyFiles ChannelFlags::files() const {
+  warm::ChannelKeyFiles out;
+  out.key = key_file;
+  out.iv = iv_file;
+  out.secrets = secret_files;
+  out.allow_sample = allow_sample_key;
+  return out;
+}
+
+void SourceFlags::add_to(std::vector<Option>& options) {
+  for (Option& option : std::vector<Option>{
+           {.names = "--part-size",
+  .value_name = "MIB",
+  .help = "Size of a part: what a cut costs, and what each of two takes of memory; 32 "
+          "when missing",
+  .variable = &part_size},
+           {.names = "--big-key",
+           .value_name = "MIB",
+           .help = "Build keys above this size up in pieces, and rename them when they are whole; "
+                   "32 when missing",
+           .variable = &big_key},
+           {.names = "--range",
+           .value_name = "START-END",
+           .help = "Only keys whose token (Dynomite's murmur of the key) is above START and not "
+                   "above END",
+           .variable = &range},
+           {.names = "--rate",
+           .value_name = "BYTES",
+           .help = "Read at most BYTES a second; no limit when missing",
+           .variable = &rate},
+           {.names = "--portable",
+           .help = "Send the commands of each type instead of DUMP: for an older Redis",
+           .variable = &portable},
+       }) {
+    options.push_back(std::move(option));
+  }
+}
+
+Result<warm::RedisSourceOptions, Error> SourceFlags::options() const {
+  warm::RedisSourceOptions out;
+  if (part_size == 0 || part_size > warm::kMaxPartSize >> 20) {
+    return usage("--part-size is 1 to 1024 MiB");
+  }
+  if (big_key == 0 || big_key > 512) return usage("--big-key is 1 to 512 MiB");
+  out.part_size = static_cast<std::size_t>(part_size) << 20;
+  out.big_key_size = static_cast<std::size_t>(big_key) << 20;
+  SEALANE_TRY(out.range, parse_token_range(range));
+  out.portable = portable;
+  out.bytes_per_second = rate;
+  return out;
+}
+
+Result<warm::TokenRange, Error> parse_token_range(const std::string& text) {
+  if (text.empty()) return warm::TokenRange{};
+  const auto dash = text.find('-');
+  const auto start = token(std::string_view(text).substr(0, dash));
+  const auto end =
+      dash == text.npos ? std::nullopt : token(std::string_view(text).substr(dash + 1));
+  if (!start || !end || *start == *end) {
+    return usage(printable(text, 40) +
+                 " is no range of tokens; write START-END, two different numbers below 4294967296");
+  }
+  return warm::TokenRange{.start = *start, .end = *end};
+}
+
+Result<warm::ApplyMode, Error> parse_apply_mode(const std::string& text) {
+  if (text == "fill-missing") return warm::ApplyMode::kFillMissing;
+  if (text == "overwrite") return warm::ApplyMode::kOverwrite;
+  return usage("--mode is fill-missing or overwrite");
+}
+
+bool is_redis_url(const std::string& place) {
+  return place.starts_with("redis://") || place.starts_with("redis+unix://");
+}
+
+Result<std::unique_ptr<warm::Source>, Error> open_warm_source(Context& context,
+                                                              const std::string& place,
+                                                              const SourceFlags& flags) {
+  SEALANE_TRY(const warm::RedisSourceOptions options, flags.options());
+  if (is_redis_url(place)) {
+    SEALANE_TRY(const auto address, backup::parse_redis_url(place));
+    SEALANE_TRY(auto source,
+                warm::RedisSource::open(address, options, context.clock, &context.cancel));
+    return std::unique_ptr<warm::Source>(std::move(source));
+  }
+  if (flags.portable) return usage("--portable reads from a Redis, not from a file");
+  SEALANE_TRY(auto source,
+              warm::FileSource::open(context.files, place,
+                                     {.part_size = options.part_size, .range = options.range}));
+  return std::unique_ptr<warm::Source>(std::move(source));
+}
+
+}  // namespace sealane::app

@@ -1,0 +1,46 @@
+#pragma once
+// What the warm commands share: flags that name stores, ranges and keys, and what they mean.
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "app/command.h"
+#include "warm/channel.h"
+#include "warm/redis_sink.h"
+#include "warm/redis_source.h"
+
+namespace sealane::app {
+
+// Keys of the channel.
+struct ChannelFlags {
+  std::string key_file;
+  std::string iv_file;
+  std::vector<std::string> secret_files;
+  bool allow_sample_key = false;
+  void add_to(std::vector<Option>& options);
+  warm::ChannelKeyFiles files() const;
+};
+
+// How a source is read.
+struct SourceFlags {
+  std::uint64_t part_size = warm::kDefaultPartSize >> 20;  // MiB
+  std::uint64_t big_key = 32;                              // MiB
+  std::string range;
+  bool portable = false;
+  std::uint64_t rate = 0;  // bytes a second
+  void add_to(std::vector<Option>& options);
+  Result<warm::RedisSourceOptions, Error> options() const;
+};
+
+// "START-END" in decimal; empty: the whole ring.
+Result<warm::TokenRange, Error> parse_token_range(const std::string& text);
+Result<warm::ApplyMode, Error> parse_apply_mode(const std::string& text);
+// Whether a place is a Redis: redis:// or redis+unix://.
+bool is_redis_url(const std::string& place);
+// A Redis by its URL, else a file.
+Result<std::unique_ptr<warm::Source>, Error> open_warm_source(Context& context,
+                                                              const std::string& place,
+                                                              const SourceFlags& flags);
+
+}  // namespace sealane::app

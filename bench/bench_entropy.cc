@@ -1,0 +1,190 @@
+// The entropy channel into memory, beside what one core needs for the encryption alone.
+//   one_core     AES-128-CBC by OpenSSL, 16 KiB chunks one after the other, nothing else
+//   cores        sender and receiver core in one thread: chunks are made, cut, opened, copied
+//   channel      Pusher to ChannelServer over a UNIX socket, each with its threads; the spool lies
+//   in
+//                memory (/dev/shm) and the sink reads all of it
+// `foreign` is the bare dialect; `signed` adds the digest, twice: SHA-256 bounds it.
+#include <benchmark/benchmark.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <string>
+
+#include "crypto/hash.h"
+#include "entropy/receiver.h"
+#include "entropy/sender.h"
+#include "sealane/store/system.h"
+#include "warm/channel.h"
+
+namespace sealane::warm {
+namespace {
+
+constexpr std::size_t kPartSize = 64 * 1024 * 1024;
+
+entropy::ChunkKeys bench_keys() {
+  const ByteArray<16> bytes{std::byte{7}};
+  return entropy::make_chunk_keys(entropy::KeyBytes(bytes), entropy::KeyBytes(bytes));
+}
+
+void count_bytes(benchmark::State& state) {
+  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(kPartSize));
+}
+
+void one_core(benchmark::State& state) {
+  const entropy::ChunkKeys keys = bench_keys();
+  const auto cipher = crypto::make_aes_cbc(keys.key, keys.iv, crypto::AesCbcEngine::kOpenSsl);
+  const Bytes plaintext(16 * 1024);
+  Bytes out(crypto::AesCbc::padded_size(plaintext.size()));
+  const crypto::AesCbc::Piece piece{plaintext, out};
+  for (auto _ : state) {
+    for (std::size_t at = 0; at < kPartSize; at += plaintext.size()) {
+      cipher->encrypt(std::span(&piece, 1));
+      benchmark::DoNotOptimize(out.data());
+    }
+  }
+  count_bytes(state);
+}
+BENCHMARK(one_core)->UseRealTime();
+
+void cores(benchmark::State& state, bool encrypted) {
+  const entropy::ChunkKeys keys = bench_keys();
+  const Bytes plaintext(kPartSize);
+  Bytes memory(kPartSize);
+  for (auto _ : state) {
+    entropy::SenderSetup setup;
+    setup.encrypted = encrypted;
+    setup.total = plaintext.size();
+    entropy::Sender sender(setup, {});
+    entropy::ChunkEncoder encoder(setup.buffer_size, encrypted ? &keys : nullptr);
+    entropy::Receiver receiver({.policy = entropy::ReceiverPolicy::dynomite(),
+                                .keys = &keys,
+                                .secrets = {},
+                                .memory = nullptr,
+                                .wall = {}},
+                               {});
+    std::size_t from = 0;
+    std::size_t to = 0;
+    bool complete = false;
+    const auto drain = [&] {
+      while (auto event = receiver.next_event()) {
+        if (const auto* got = std::get_if<entropy::Receiver::Plaintext>(&*event)) {
+          std::ranges::copy(got->bytes, memory.begin() + static_cast<std::ptrdiff_t>(to));
+          to += got->bytes.size();
+        } else {
+          complete = complete || std::holds_alternative<entropy::Receiver::Complete>(*event);
+        }
+      }
+    };
+    for (ByteSpan out = sender.next_output(); !out.empty(); out = sender.next_output()) {
+      while (!out.empty()) {
+        const std::size_t taken = receiver.receive(out, {});
+        out = out.subspan(taken);
+        drain();  // before the bytes go that its events point to
+        sender.output_sent(taken);
+      }
+      while (const std::size_t size = sender.claim_plaintext()) {
+        Bytes chunks(encoder.encoded_size(size));
+        encoder.encode(ByteSpan(plaintext).subspan(from, size), chunks);
+        from += size;
+        sender.supply(std::move(chunks), {});
+      }
+    }
+    receiver.on_end({});
+    drain();
+    if (!complete || to != kPartSize) state.SkipWithError("not all arrived");
+    benchmark::DoNotOptimize(memory.data());
+  }
+  count_bytes(state);
+}
+BENCHMARK_CAPTURE(cores, plain, false)->UseRealTime();
+BENCHMARK_CAPTURE(cores, aes, true)->UseRealTime();
+
+// Reads everything into one buffer.
+class ReadingSink final : public Sink {
+ public:
+  std::string description() const override { return "memory"; }
+  ApplyResult apply(const PartInfo& part, PartContent& content) override {
+    ApplyResult out;
+    std::uint64_t size = 0;
+    for (;;) {
+      const auto got = content.read(buffer_);
+      if (!got.has_value() || got.value() == 0) break;
+      size += got.value();
+    }
+    out.counts.count(Cause::kOther, size == part.size ? 0 : 1);
+    out.counts.applied = 1;
+    return out;
+  }
+
+ private:
+  Bytes buffer_ = Bytes(256 * 1024);
+};
+
+struct Ends {
+  Ends(bool encrypted, bool is_signed) {
+    std::string name = "/dev/shm/sealane-bench-XXXXXX";
+    folder = ::mkdtemp(name.data());
+    write("key", "sixteen letters!");
+    write("iv", "other letters 16");
+    write("secret", "hex:" + std::string(64, '5'));
+    ServeOptions serve;
+    serve.listen = {"unix:" + folder + "/socket"};
+    serve.key_files = {folder + "/key", folder + "/iv", {folder + "/secret"}, false};
+    serve.policy.allow_plaintext = true;
+    serve.foreign_unix = !is_signed;
+    serve.spool_folder = folder;
+    server = std::move(
+        ChannelServer::listen(serve, sink, system_files(), system_random(), system_clock())
+            .value());
+    PushOptions push;
+    push.to = server->local();
+    push.encrypt = encrypted;
+    push.foreign = !is_signed;
+    pusher = std::move(
+        Pusher::create(push, std::move(load_channel_keys(system_files(), serve.key_files).value()),
+                       system_clock())
+            .value());
+  }
+  ~Ends() {
+    pusher.reset();
+    server.reset();
+    for (const char* file : {"key", "iv", "secret"}) {
+      static_cast<void>(::unlink((folder + "/" + file).c_str()));
+    }
+    static_cast<void>(::rmdir(folder.c_str()));
+  }
+  Ends(const Ends&) = delete;
+  Ends& operator=(const Ends&) = delete;
+  void write(const std::string& file, const std::string& content) const {
+    std::ofstream(folder + "/" + file) << content;
+  }
+  std::string folder;
+  ReadingSink sink;
+  std::unique_ptr<ChannelServer> server;
+  std::unique_ptr<Pusher> pusher;
+};
+
+void channel(benchmark::State& state, bool encrypted, bool is_signed) {
+  Ends ends(encrypted, is_signed);
+  Part part = make_part(Bytes(kPartSize), 1, 1);
+  Series series;
+  for (auto _ : state) {
+    ++part.index;  // another one, or it would be answered from memory
+    const auto report = ends.pusher->push(part, series, nullptr);
+    const PushVerdict wanted = is_signed ? PushVerdict::kApplied : PushVerdict::kUnknown;
+    if (!report.has_value() || report.value().verdict != wanted) {
+      state.SkipWithError("not taken");
+      return;
+    }
+  }
+  count_bytes(state);
+}
+BENCHMARK_CAPTURE(channel, plain_foreign, false, false)->UseRealTime();
+BENCHMARK_CAPTURE(channel, aes_foreign, true, false)->UseRealTime();
+BENCHMARK_CAPTURE(channel, plain_signed, false, true)->UseRealTime();
+BENCHMARK_CAPTURE(channel, aes_signed, true, true)->UseRealTime();
+
+}  // namespace
+}  // namespace sealane::warm

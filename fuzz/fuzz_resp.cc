@@ -1,0 +1,49 @@
+// Any cut of a stream gives the same commands; what was read, written again, is the same bytes.
+#include <algorithm>
+
+#include "base/check.h"
+#include "warm/resp.h"
+
+namespace {
+
+using namespace sealane;
+using namespace sealane::warm;
+
+Bytes read_all(ByteSpan input, std::size_t step, std::optional<RespError>& error) {
+  RespSplitter splitter(1024 * 1024);
+  Bytes again;
+  for (;;) {
+    const auto command = splitter.next();
+    if (!command.has_value()) {
+      error = command.error();
+      return again;
+    }
+    if (command.value()) {
+      RespWriter writer(again);
+      writer.begin(command.value()->words.size());
+      for (const ByteSpan word : command.value()->words) writer.word(word);
+      continue;
+    }
+    if (input.empty()) break;
+    const std::size_t size = std::min(step, input.size());
+    splitter.feed(input.first(size));
+    input = input.subspan(size);
+  }
+  SEALANE_CHECK(splitter.consumed() == again.size());
+  if (const auto whole = splitter.finish(); !whole.has_value()) error = whole.error();
+  return again;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
+  const ByteSpan input = std::as_bytes(std::span(data, size));
+  std::optional<RespError> error;
+  std::optional<RespError> slow_error;
+  const Bytes whole = read_all(input, size + 1, error);
+  const Bytes slow = read_all(input, 3, slow_error);
+  SEALANE_CHECK(whole == slow);
+  SEALANE_CHECK(error == slow_error);
+  SEALANE_CHECK(std::ranges::equal(whole, input.first(whole.size())));
+  return 0;
+}

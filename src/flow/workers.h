@@ -1,0 +1,35 @@
+#pragma once
+// Workers: a few threads that take tasks off somebody who must not wait.
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <vector>
+
+#include "flow/thread.h"
+
+namespace sealane::flow {
+
+// Thread-safe. Tasks start in the order they came. The queue has no limit of its own: whoever adds
+// counts what it has under way.
+class Workers {
+ public:
+  // Where the machine has no more threads, fewer do it all. REQUIRES: count > 0.
+  explicit Workers(std::size_t count);
+  ~Workers();  // runs what was added, then ends
+  Workers(const Workers&) = delete;
+  Workers& operator=(const Workers&) = delete;
+
+  void add(std::function<void()> task);
+
+ private:
+  void work();
+  std::mutex mutex_;
+  std::condition_variable added_;
+  std::deque<std::function<void()>> tasks_;
+  bool ending_ = false;
+  std::vector<Thread> threads_;
+};
+
+}  // namespace sealane::flow

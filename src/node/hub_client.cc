@@ -1,0 +1,454 @@
+#include "node/hub_client.h"
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+
+#include "base/backoff.h"
+#include "flow/workers.h"
+#include "net/io_loop.h"
+#include "net/real_network.h"
+#include "net/sockets.h"
+#include "net/stream_driver.h"
+#include "node/hub_state.h"
+
+namespace sealane::node {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr milliseconds kPaceInterval{1};
+constexpr std::size_t kOutputHigh = 256 * 1024;  // then messages wait in the outbox
+constexpr seconds kLastMessages{3};              // for what was sent a moment before the end
+constexpr seconds kStopTime{4};                  // for STOP and its answer
+
+class Client;
+
+class Connection final : public net::CoreHandler<hub::ClientConnection> {
+ public:
+  Connection(Client& client, const hub::ClientOptions& options, RandomSource& random,
+             SteadyTime now, WallTime wall)
+      : CoreHandler(options, random, now, wall), client_(client) {}
+  void on_open(net::StreamConnection& connection, SteadyTime now) override {
+    CoreHandler::on_open(connection, now);
+    connection.reset_unless_finished();  // a crash must free the id at a Python hub
+  }
+  bool wants_input() const override;
+  void after_step(SteadyTime now) override;
+  ByteSpan next_output() override;
+  std::optional<SteadyTime> deadline() const override {
+    auto next = core().deadline();
+    if (look_again_ && (!next || *look_again_ < *next)) next = look_again_;
+    return next;
+  }
+  void on_deadline(SteadyTime now) override {
+    if (look_again_ && *look_again_ <= now) look_again_.reset();
+    if (const auto due = core().deadline(); due && *due <= now) core().on_deadline(now);
+  }
+  void on_closed(const NetworkError& why, SteadyTime now) override;
+  hub::ClientConnection& wire() { return core(); }
+  void wake() {
+    if (opened()) connection().wake();
+  }
+  bool is_open() const { return opened() && !stopped_; }
+
+ private:
+  void on_event(hub::ClientEvent event, SteadyTime now) override;
+  Client& client_;
+  std::optional<SteadyTime> look_again_;
+  std::optional<hub::ClientStopped> stopped_;
+};
+
+class Client final : public HubClient {
+ public:
+  Client(Clock& wall_clock, RandomSource& randomness, HubClientOptions how)
+      : clock(wall_clock),
+        random(randomness),
+        options(std::move(how)),
+        backoff_(options.first_pause, options.longest_pause),
+        stream_loop_(net::make_stream_loop(loop_)) {
+    loop_.run([this] {
+      network_ = net::make_network(loop_);
+      timer_ = stream_loop_->make_timer();
+    });
+    driver_.emplace(*stream_loop_, *network_, &workers_);
+    loop_.run([this] { dial(); });
+  }
+  ~Client() override {
+    loop_.run([this] {
+      ending_ = true;
+      timer_.reset();
+    });
+    driver_.reset();
+    loop_.run([this] { network_.reset(); });
+  }
+
+  std::optional<HubClientEvent> next(SteadyTime deadline) override {
+    std::unique_lock lock(mutex_);
+    changed_.wait_until(lock, deadline, [this] { return !events_.empty(); });
+    if (events_.empty()) return std::nullopt;
+    HubClientEvent event = std::move(events_.front());
+    events_.pop_front();
+    if (events_.size() + 1 == kMaxEvents) {
+      lock.unlock();
+      poke();
+    }
+    return event;
+  }
+
+  std::optional<HubTicket> send(const hub::ClientId& to, Bytes data) override {
+    std::unique_lock lock(mutex_);
+    if (outbox_.size() >= kMaxOutbox) return std::nullopt;
+    const HubTicket ticket{next_ticket_++};
+    outbox_.push_back({.ticket = ticket, .to = to, .data = std::move(data)});
+    const bool first = !poked_;
+    poked_ = true;
+    lock.unlock();
+    if (first) poke();
+    return ticket;
+  }
+  void received(hub::DeliveryId id) override {
+    loop_.post([this, id] {
+      acknowledged_ = std::max(acknowledged_, id);
+      if (connection_ != nullptr && ready_) {
+        static_cast<void>(connection_->wire().received(id, stream_loop_->now()));
+        connection_->wake();
+      }
+    });
+  }
+  void ask(const hub::PresenceMessage& request) override {
+    loop_.post([this, request] {
+      presence_ = request;
+      if (connection_ == nullptr || !ready_) return;
+      connection_->wire().ask(request, stream_loop_->now());
+      connection_->wake();
+    });
+  }
+  void ask_status() override {
+    loop_.post([this] {
+      if (connection_ == nullptr || !ready_) return;
+      connection_->wire().ask_status(stream_loop_->now());
+      connection_->wake();
+    });
+  }
+  void stop() override {
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait_for(lock, kLastMessages, [this] { return outbox_.empty() || gone_; });
+    }
+    loop_.run([this] {
+      ending_ = true;
+      timer_->cancel();
+      if (connection_ == nullptr) return;
+      connection_->wire().stop(stream_loop_->now());
+      connection_->wake();
+    });
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, kStopTime, [this] { return gone_; });
+  }
+
+  // ---- on the loop's thread ----
+  void emit(HubClientEvent event) {
+    const std::lock_guard lock(mutex_);
+    events_.push_back(std::move(event));
+    changed_.notify_all();
+  }
+  bool room() {
+    const std::lock_guard lock(mutex_);
+    return events_.size() < kMaxEvents;
+  }
+  void poke() {
+    loop_.post([this] {
+      if (connection_ != nullptr) connection_->wake();
+    });
+  }
+
+  void dial() {
+    auto connection = std::make_unique<Connection>(*this, options.connection, random,
+                                                   stream_loop_->now(), clock.wall_now());
+    connection_ = connection.get();
+    ready_ = false;
+    {
+      const std::lock_guard lock(mutex_);
+      gone_ = false;
+    }
+    net::StreamOptions how;
+    how.linger = seconds(1);
+    driver_->dial(options.hub, stream_loop_->now() + options.connect_timeout, how,
+                  std::move(connection));
+  }
+
+  void ready(const hub::ClientReady& how, SteadyTime now) {
+    ready_ = true;
+    was_ready_ = true;
+    backoff_.reset();
+    numbered_ = how.features.has(hub::Feature::kReceipts);
+    next_ref_ = std::max(next_ref_, how.highest_ref + 1);
+    {
+      const std::lock_guard lock(mutex_);
+      for (Outgoing& message : outbox_) message.under_way = false;
+      under_way_ = 0;
+    }
+    if (presence_ && how.features.has(hub::Feature::kPresence)) {
+      connection_->wire().ask(*presence_, now);
+    }
+    emit(HubOnline{how.features, how.max_data});
+    push(now);
+  }
+
+  // Gives the core what fits.
+  void push(SteadyTime now) {
+    if (!ready_) return;
+    std::vector<HubClientEvent> told;
+    {
+      const std::lock_guard lock(mutex_);
+      poked_ = false;
+      for (std::size_t i = under_way_; i < outbox_.size();) {
+        Outgoing& message = outbox_[i];
+        if (under_way_ >= kWindow || connection_->wire().output_size() >= kOutputHigh) break;
+        if (numbered_ && !message.ref) message.ref = hub::SenderRef{next_ref_++};
+        const auto sent = connection_->wire().send({.to = message.to,
+                                                    .ref = numbered_ ? message.ref : std::nullopt,
+                                                    .part = std::nullopt,
+                                                    .data = message.data},
+                                                   now);
+        if (sent.has_value()) {
+          if (numbered_) {
+            message.under_way = true;
+            ++under_way_;
+            ++i;
+          } else {
+            told.emplace_back(HubSent{message.ticket, hub::ReceiptKind::kPassedOn});
+            outbox_.erase(outbox_.begin() + static_cast<std::ptrdiff_t>(i));
+            changed_.notify_all();
+          }
+          continue;
+        }
+        if (sent.error() == hub::SendError::kBusy || sent.error() == hub::SendError::kNotOpen) {
+          break;
+        }
+        told.emplace_back(HubRefused{message.ticket, hub::RefusalReason::kTooLarge, message.to});
+        outbox_.erase(outbox_.begin() + static_cast<std::ptrdiff_t>(i));
+      }
+    }
+    for (auto& event : told) emit(std::move(event));
+  }
+
+  void take_receipt(const hub::ReceiptMessage& receipt) {
+    std::optional<HubTicket> ticket;
+    {
+      const std::lock_guard lock(mutex_);
+      ticket = ticket_of(receipt.ref);
+      if (receipt.kind == hub::ReceiptKind::kAccepted) settle(receipt.ref);
+    }
+    if (ticket) emit(HubSent{*ticket, receipt.kind});
+  }
+  void take_refusal(const hub::RefusalMessage& refusal) {
+    std::optional<HubTicket> ticket;
+    {
+      const std::lock_guard lock(mutex_);
+      if (refusal.ref) {
+        ticket = ticket_of(*refusal.ref);
+        settle(*refusal.ref);
+      }
+    }
+    emit(HubRefused{ticket, refusal.reason, refusal.recipient});
+  }
+  void take_message(hub::Incoming message, SteadyTime now) {
+    if (message.id) {
+      if (*message.id <= acknowledged_ || *message.id <= seen_) {  // the hub did not hear it
+        if (*message.id <= acknowledged_) {
+          static_cast<void>(connection_->wire().received(*message.id, now));
+        }
+        return;
+      }
+      seen_ = *message.id;
+    }
+    emit(HubMessage{std::move(message)});
+  }
+
+  void closed(Connection& connection, const Error& why, bool hopeless) {
+    if (connection_ != &connection) return;
+    connection_ = nullptr;
+    ready_ = false;
+    const bool final = ending_ || hopeless || !was_ready_ || !options.reconnect;
+    emit(HubOffline{why, final});
+    {
+      const std::lock_guard lock(mutex_);
+      gone_ = true;
+      changed_.notify_all();
+    }
+    if (final || !timer_) return;
+    timer_->at(stream_loop_->now() + backoff_.next(random), [this] { dial(); });
+  }
+  bool ending() const { return ending_; }
+
+  Clock& clock;
+  RandomSource& random;
+  const HubClientOptions options;
+
+ private:
+  struct Outgoing {
+    HubTicket ticket{};
+    hub::ClientId to;
+    Bytes data;
+    std::optional<hub::SenderRef> ref = {};
+    bool under_way = false;
+  };
+  // Receipts beyond acceptance come later; so numbers are remembered for a while.
+  static constexpr std::size_t kRemembered = 4096;
+
+  std::optional<HubTicket> ticket_of(hub::SenderRef ref) const {
+    for (const Outgoing& message : outbox_) {
+      if (message.ref == ref) return message.ticket;
+    }
+    for (const auto& [known, ticket] : accepted_) {
+      if (known == ref) return ticket;
+    }
+    return std::nullopt;
+  }
+  void settle(hub::SenderRef ref) {
+    const auto at = std::find_if(outbox_.begin(), outbox_.end(),
+                                 [ref](const Outgoing& message) { return message.ref == ref; });
+    if (at == outbox_.end()) return;
+    if (at->under_way) --under_way_;
+    accepted_.emplace_front(ref, at->ticket);
+    if (accepted_.size() > kRemembered) accepted_.pop_back();
+    outbox_.erase(at);
+    changed_.notify_all();
+    poked_ = true;
+    if (connection_ != nullptr) connection_->wake();
+  }
+
+  // The loop's thread:
+  Backoff backoff_;
+  Connection* connection_ = nullptr;  // the driver owns it
+  bool ready_ = false;
+  bool was_ready_ = false;
+  bool numbered_ = false;
+  bool ending_ = false;
+  std::uint64_t next_ref_ = 1;
+  hub::DeliveryId acknowledged_{};
+  hub::DeliveryId seen_{};  // given to the application; of this process
+  std::optional<hub::PresenceMessage> presence_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<HubClientEvent> events_;
+  std::deque<Outgoing> outbox_;  // those under way first
+  std::deque<std::pair<hub::SenderRef, HubTicket>> accepted_;
+  std::size_t under_way_ = 0;
+  std::uint64_t next_ticket_ = 1;
+  bool poked_ = false;
+  bool gone_ = true;
+
+  net::IoLoop loop_;
+  std::unique_ptr<net::StreamLoop> stream_loop_;
+  std::unique_ptr<Network> network_;
+  std::unique_ptr<net::StreamLoop::Timer> timer_;
+  flow::Workers workers_{1};
+  std::optional<net::StreamDriver> driver_;
+};
+
+bool Connection::wants_input() const { return core().wants_input() && client_.room(); }
+
+ByteSpan Connection::next_output() {
+  if (opened() && core().paced() && connection().unconfirmed() > 0) {
+    if (!look_again_) look_again_ = client_.clock.steady_now() + kPaceInterval;
+    return {};
+  }
+  return core().next_output();
+}
+
+void Connection::after_step(SteadyTime now) {
+  CoreHandler::after_step(now);
+  if (!stopped_) {
+    client_.push(now);
+    CoreHandler::after_step(now);
+  }
+  if (stopped_ && core().output_size() == 0) connection().close();
+}
+
+void Connection::on_event(hub::ClientEvent event, SteadyTime now) {
+  if (auto* job = std::get_if<hub::Job>(&event)) {
+    connection().run_job([this, work = std::make_shared<hub::Job>(std::move(*job))] {
+      auto result = std::make_shared<hub::JobResult>(hub::run(*work));
+      return [this, result] { core().job_done(std::move(*result), client_.clock.steady_now()); };
+    });
+  } else if (const auto* offered = std::get_if<hub::HubOffered>(&event)) {
+    const auto& ask = client_.options.new_key;
+    if (offered->asks) {
+      core().trust_hub(ask && ask(offered->fingerprint), now);
+    } else if (!offered->pinned && ask && !ask(offered->fingerprint)) {
+      core().stop(now);
+    }
+  } else if (const auto* ready = std::get_if<hub::ClientReady>(&event)) {
+    client_.ready(*ready, now);
+  } else if (auto* incoming = std::get_if<hub::Incoming>(&event)) {
+    client_.take_message(std::move(*incoming), now);
+  } else if (const auto* receipt = std::get_if<hub::Receipt>(&event)) {
+    client_.take_receipt(receipt->receipt);
+  } else if (const auto* refused = std::get_if<hub::Refused>(&event)) {
+    client_.take_refusal(refused->refusal);
+  } else if (auto* states = std::get_if<hub::StatesTold>(&event)) {
+    client_.emit(HubStates{std::move(states->states)});
+  } else if (const auto* status = std::get_if<hub::HubStatusTold>(&event)) {
+    client_.emit(HubStatus{status->status});
+  } else if (auto* stopped = std::get_if<hub::ClientStopped>(&event)) {
+    stopped_ = std::move(*stopped);
+  }
+}
+
+void Connection::on_closed(const NetworkError& why, SteadyTime) {
+  if (!stopped_) {
+    client_.closed(*this, net::to_error(why, client_.options.hub), false);
+    return;
+  }
+  using hub::ClientStop;
+  const ClientStop reason = stopped_->reason;
+  // What another try cannot change.
+  const bool hopeless = reason == ClientStop::kPinMismatch ||
+                        reason == ClientStop::kHubNotTrusted ||
+                        reason == ClientStop::kInterception ||
+                        reason == ClientStop::kBadChallenge || reason == ClientStop::kNotSealane ||
+                        (reason == ClientStop::kByHub &&
+                         (stopped_->text == "replaced" || stopped_->text == "removed"));
+  client_.closed(*this, to_error(*stopped_, client_.options.hub), hopeless);
+}
+
+}  // namespace
+
+Error to_error(const hub::ClientStopped& stopped, const Address& hub) {
+  using hub::ClientStop;
+  std::string text = "the hub at " + printable(hub.text) + ": ";
+  text += describe(stopped.reason);
+  if (!stopped.text.empty()) text += " (" + printable(stopped.text) + ")";
+  ErrorKind kind = ErrorKind::kFailed;
+  switch (stopped.reason) {
+    case ClientStop::kPinMismatch:
+    case ClientStop::kInterception:
+    case ClientStop::kHubNotTrusted:
+    case ClientStop::kNotSealane:
+      kind = ErrorKind::kPinMismatch;
+      break;
+    case ClientStop::kLoginRefused:
+    case ClientStop::kAlreadyConnected:
+      kind = ErrorKind::kRefused;
+      text += "; check that the hub knows this client ('sealane hub clients')";
+      break;
+    case ClientStop::kByHub:
+      kind = ErrorKind::kRefused;
+      break;
+    default:
+      break;
+  }
+  return {kind, text};
+}
+
+std::unique_ptr<HubClient> HubClient::start(Clock& clock, RandomSource& random,
+                                            HubClientOptions options) {
+  return std::make_unique<Client>(clock, random, std::move(options));
+}
+
+}  // namespace sealane::node

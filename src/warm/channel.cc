@@ -1,0 +1,39 @@
+#include "warm/channel.h"
+
+#include "base/check.h"
+#include "net/sockets.h"
+
+namespace sealane::warm {
+
+std::optional<Address> channel_address(std::string_view text) {
+  Address out{std::string(text)};
+  if (!text.starts_with("unix:")) {
+    out.text.insert(0, "tcp:");
+    const std::size_t colon = out.text.rfind(':');
+    const bool has_port = colon != 3 && out.text.back() != ']';
+    if (!has_port) out.text += ":" + std::to_string(kEntropyPort);
+  }
+  if (!net::parse_endpoint(out)) return std::nullopt;
+  return out;
+}
+
+std::string_view push_verdict_name(PushVerdict verdict) {
+  switch (verdict) {
+    case PushVerdict::kApplied:
+      return "applied";
+    case PushVerdict::kPartly:
+      return "partly";
+    case PushVerdict::kRefused:
+      return "refused";
+    case PushVerdict::kBusy:
+      return "busy";
+    case PushVerdict::kSinkFailed:
+      return "sink_failed";
+    case PushVerdict::kUnknown:
+      return "unknown";
+  }
+  SEALANE_CHECK(false);
+  return {};
+}
+
+}  // namespace sealane::warm

@@ -1,0 +1,80 @@
+#include "warm/channel_keys.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+namespace sealane::warm {
+namespace {
+
+// Read with care: whoever may write or read it besides us is told of.
+Result<SecretBytes, Error> read_secret(FileSystem& files, const std::string& path,
+                                       std::vector<std::string>& warnings) {
+  auto file = files.open(path, OpenMode::kRead);
+  if (!file.has_value()) return to_error(file.error());
+  const auto status = file.value()->status();
+  if (!status.has_value()) return to_error(status.error());
+  const std::string name = printable(path);
+  if ((status.value().mode & 0077U) != 0) {
+    warnings.push_back(name + " can be read or written by others; run chmod 600 on it");
+  }
+  if (status.value().owner != ::geteuid()) {
+    warnings.push_back(name + " belongs to another user, who can change it");
+  }
+  SecretBytes content(entropy::kMaxKeyFileSize + 1);
+  std::size_t size = 0;
+  while (size < content.size()) {
+    const auto got = file.value()->read(content.fill().subspan(size));
+    if (!got.has_value()) return to_error(got.error());
+    if (got.value() == 0) break;
+    size += got.value();
+  }
+  content.truncate(size);
+  return content;
+}
+
+Error unusable(const std::string& path, entropy::KeyFileError error) {
+  return {ErrorKind::kUsage,
+          printable(path) + " is no key: " + std::string(entropy::describe(error))};
+}
+
+Result<entropy::KeyBytes, Error> load_key(FileSystem& files, const std::string& path,
+                                          bool allow_sample, std::vector<std::string>& warnings) {
+  SEALANE_TRY(const auto content, read_secret(files, path, warnings));
+  auto parsed = entropy::parse_key_file(content.expose(), allow_sample);
+  if (!parsed.has_value()) return unusable(path, parsed.error());
+  for (const entropy::KeyWarning warning : parsed.value().warnings) {
+    warnings.push_back(printable(path) + ": " + std::string(entropy::describe(warning)));
+  }
+  return std::move(parsed.value().bytes);
+}
+
+}  // namespace
+
+Result<ChannelKeys, Error> load_channel_keys(FileSystem& files, const ChannelKeyFiles& names) {
+  ChannelKeys out;
+  if (names.key.empty() != names.iv.empty()) {
+    return Error{ErrorKind::kUsage, "a key file and an IV file go together; name both"};
+  }
+  if (!names.key.empty()) {
+    SEALANE_TRY(const auto key, load_key(files, names.key, names.allow_sample, out.warnings));
+    SEALANE_TRY(const auto iv, load_key(files, names.iv, names.allow_sample, out.warnings));
+    if (entropy::same_key_and_iv(key, iv)) {
+      out.warnings.push_back(printable(names.key) + ": " +
+                             std::string(entropy::describe(entropy::KeyWarning::kSameAsIv)));
+    }
+    out.chunk = entropy::make_chunk_keys(key, iv);
+  }
+  if (names.secrets.size() > ChannelKeyFiles::kMaxSecrets) {
+    return Error{ErrorKind::kUsage, "at most two secret files: the one in use and the one before"};
+  }
+  for (const std::string& path : names.secrets) {
+    SEALANE_TRY(const auto content, read_secret(files, path, out.warnings));
+    auto parsed = entropy::parse_secret_file(content.expose());
+    if (!parsed.has_value()) return unusable(path, parsed.error());
+    out.secrets.push_back(std::move(parsed.value()));
+  }
+  return out;
+}
+
+}  // namespace sealane::warm

@@ -1,0 +1,116 @@
+// What source.h and sink.h promise beside their interfaces: tokens, parts, counts.
+#include "base/byte_reader.h"
+#include "crypto/hash.h"
+#include "sealane/warm/sink.h"
+#include "sealane/warm/source.h"
+
+namespace sealane::warm {
+
+std::uint32_t token_of(ByteSpan key) {
+  constexpr std::uint32_t kMultiplier = 0x5bd1e995;
+  const auto size = static_cast<std::uint32_t>(key.size());
+  std::uint32_t hash = (0xdeadbeefU * size) ^ size;
+  while (key.size() >= 4) {
+    auto block = load<std::uint32_t>(key, Endian::kLittle) * kMultiplier;
+    block = (block ^ (block >> 24)) * kMultiplier;
+    hash = (hash * kMultiplier) ^ block;
+    key = key.subspan(4);
+  }
+  if (!key.empty()) {
+    for (std::size_t i = 0; i < key.size(); ++i) {
+      hash ^= std::to_integer<std::uint32_t>(key[i]) << (8 * i);
+    }
+    hash *= kMultiplier;
+  }
+  hash = (hash ^ (hash >> 13)) * kMultiplier;
+  return hash ^ (hash >> 15);
+}
+
+Part make_part(Bytes commands, std::uint64_t keys, std::uint64_t command_count) {
+  Part part;
+  part.digest = crypto::sha256(commands);
+  part.commands = std::move(commands);
+  part.keys = keys;
+  part.command_count = command_count;
+  return part;
+}
+
+std::string_view cause_name(Cause cause) {
+  switch (cause) {
+    case Cause::kExists:
+      return "exists";
+    case Cause::kExpired:
+      return "expired";
+    case Cause::kRefused:
+      return "refused";
+    case Cause::kOutOfMemory:
+      return "out_of_memory";
+    case Cause::kLoading:
+      return "loading";
+    case Cause::kReadOnly:
+      return "read_only";
+    case Cause::kMoved:
+      return "moved";
+    case Cause::kPayloadVersion:
+      return "payload_version";
+    case Cause::kWrongType:
+      return "wrong_type";
+    case Cause::kNoPermission:
+      return "no_permission";
+    case Cause::kDiskFull:
+      return "disk_full";
+    case Cause::kConnectionLost:
+      return "connection_lost";
+    case Cause::kOther:
+      return "other";
+  }
+  return "other";
+}
+
+std::string_view advice_for(Cause cause) {
+  switch (cause) {
+    case Cause::kExists:
+    case Cause::kExpired:
+      return {};
+    case Cause::kRefused:
+      return "the part holds commands that a warm copy never needs; do not trust its sender";
+    case Cause::kOutOfMemory:
+      return "raise maxmemory there, then push again";
+    case Cause::kLoading:
+      return "wait until the server has loaded its data, then push again";
+    case Cause::kReadOnly:
+      return "it is a replica: write to its master, or make it one";
+    case Cause::kMoved:
+      return "it is a node of a cluster and has only a part of the keys: push to each with its "
+             "range";
+    case Cause::kPayloadVersion:
+      return "the source is a newer Redis: upgrade the target, or push with --portable";
+    case Cause::kWrongType:
+      return "a key of another type is there: push with --mode overwrite";
+    case Cause::kNoPermission:
+      return "the user needs the rights for RESTORE, DEL, PEXPIREAT, RENAME and PING";
+    case Cause::kDiskFull:
+      return "free some space there, then push again";
+    case Cause::kConnectionLost:
+      return "look at the server's log, then push again: it resumes";
+    case Cause::kOther:
+      return "look at the server's log";
+  }
+  return {};
+}
+
+void ApplyCounts::add(const ApplyCounts& more) {
+  commands += more.commands;
+  applied += more.applied;
+  skipped += more.skipped;
+  failed += more.failed;
+  for (std::size_t i = 0; i < causes.size(); ++i) causes[i] += more.causes[i];
+}
+
+void ApplyCounts::count(Cause cause, std::uint64_t commands_of_it) {
+  commands += commands_of_it;
+  (is_skip(cause) ? skipped : failed) += commands_of_it;
+  causes[static_cast<std::size_t>(cause)] += commands_of_it;
+}
+
+}  // namespace sealane::warm

@@ -1,0 +1,46 @@
+#pragma once
+// PartBuilder: what all sources share: commands go in, parts come out.
+#include <deque>
+#include <optional>
+#include <utility>
+
+#include "sealane/warm/source.h"
+
+namespace sealane::warm {
+
+// Two parts in memory, one being filled and one on its way, must leave room below 128 MiB.
+inline constexpr std::size_t kDefaultPartSize = std::size_t{32} * 1024 * 1024;
+inline constexpr std::size_t kMinPartSize = 4096;
+
+// Collects commands into parts.
+class PartBuilder {
+ public:
+  PartBuilder(std::size_t part_size, TokenRange range) : part_size_(part_size), range_(range) {}
+  void start_at(std::uint32_t index) { index_ = index; }
+  // Takes one command, or several that belong together; cuts before them where the part would
+  // become too long.
+  void add(ByteSpan command, std::uint64_t keys, std::uint64_t commands = 1);
+  void cut();  // what follows goes to a part of its own; nothing if the part is empty
+  // Where a source resumes behind all that was added so far.
+  void settle(PartCursor behind) { behind_ = std::move(behind); }
+  // From now on parts continue a key (or no longer).
+  void set_continues(bool continues) { continues_ = continues; }
+  std::optional<Part> take();  // the oldest complete one
+  std::uint32_t next_index() const { return index_; }
+  std::uint64_t bytes() const { return bytes_; }
+
+ private:
+  std::size_t part_size_;
+  TokenRange range_;
+  std::uint32_t index_ = 0;
+  std::uint64_t bytes_ = 0;
+  Bytes commands_;
+  std::uint64_t keys_ = 0;
+  std::uint64_t command_count_ = 0;
+  bool continues_ = false;       // of what is added now
+  bool part_continues_ = false;  // of the part being filled
+  PartCursor behind_;
+  std::deque<Part> ready_;
+};
+
+}  // namespace sealane::warm

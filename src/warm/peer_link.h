@@ -1,0 +1,31 @@
+#pragma once
+// PeerLink: the entropy channel as the place that a push sends its parts to.
+#include <memory>
+
+#include "sealane/base/random.h"
+#include "warm/channel.h"
+#include "warm/push.h"
+
+namespace sealane::warm {
+
+class PeerLink {
+ public:
+  // Draws the id of the snapshot that all its parts belong to. `cancel` may be null.
+  static Result<std::unique_ptr<PeerLink>, Error> open(PushOptions options, ChannelKeys keys,
+                                                       Clock& clock, RandomSource& random,
+                                                       const flow::Cancellation* cancel);
+  // Must not be used longer than *this. Thread-safe.
+  SendPart sender();
+  std::uint64_t bytes_sent() const { return pusher_->bytes_sent(); }
+
+ private:
+  PeerLink(std::unique_ptr<Pusher> pusher, std::string peer, const flow::Cancellation* cancel)
+      : pusher_(std::move(pusher)), peer_(std::move(peer)), cancel_(cancel) {}
+  Result<PartOutcome, Error> send(const Part& part);
+  std::unique_ptr<Pusher> pusher_;
+  std::string peer_;
+  Series series_;
+  const flow::Cancellation* cancel_;
+};
+
+}  // namespace sealane::warm

@@ -1,0 +1,92 @@
+#pragma once
+// RedisLink: one connection to a Redis server, for commands in long pipelines. The only place that
+// sees hiredis, whose reader cuts the answers.
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "backup/redis_address.h"
+#include "flow/descriptor.h"
+#include "flow/stream.h"
+#include "sealane/base/bytes.h"
+#include "sealane/base/clock.h"
+#include "sealane/base/error.h"
+#include "warm/resp.h"
+
+struct redisReader;
+
+namespace sealane::warm {
+
+inline constexpr std::size_t kMaxReplyItems = 4 * 1024 * 1024;  // of one array of an answer
+inline constexpr std::chrono::seconds kConnectTimeout{10};
+inline constexpr std::chrono::seconds kAnswerTimeout{60};  // a big value takes a server long
+
+// One answer. Move-only in spirit: texts may be as large as a value.
+struct RedisReply {
+  enum class Kind : std::uint8_t { kStatus, kError, kInteger, kText, kNil, kArray };
+  Kind kind = Kind::kNil;
+  std::int64_t integer = 0;
+  std::string text;  // of a status, an error, a text
+  std::vector<RedisReply> items;
+
+  bool is_error() const { return kind == Kind::kError; }
+  bool is_error(std::string_view code) const { return is_error() && text.starts_with(code); }
+};
+
+// Blocking; one thread at a time, but interrupt(). Every wait ends by a deadline, by `cancel`
+// (which may be null) and by interrupt(). An error is final: what was sent and not answered may or
+// may not have been done.
+class RedisLink {
+ public:
+  // Connects, logs in (a password of the URL, else of REDISCLI_AUTH), selects the database.
+  static Result<std::unique_ptr<RedisLink>, Error> open(const backup::RedisAddress& address,
+                                                        const flow::Cancellation* cancel);
+  ~RedisLink();
+  RedisLink(const RedisLink&) = delete;
+  RedisLink& operator=(const RedisLink&) = delete;
+
+  // Commands to send. They leave with flush(), or when reply() has to wait.
+  RespWriter commands() { return RespWriter(output_); }
+  std::size_t queued() const { return output_.size() - sent_; }
+  Result<void, Error> flush();
+  // The next answer, in the order of the commands.
+  Result<RedisReply, Error> reply();
+  // One command and its answer. Nothing else may be under way.
+  Result<RedisReply, Error> ask(std::initializer_list<std::string_view> words);
+  // The same where an error answer is our failure too: "redis://h answers: …".
+  Result<RedisReply, Error> demand(std::initializer_list<std::string_view> words);
+
+  const std::string& description() const { return description_; }
+  Error refusal(const RedisReply& reply) const;
+  void interrupt() noexcept { interrupted_.cancel(); }
+
+ private:
+  explicit RedisLink(const flow::Cancellation* cancel) : cancel_(cancel) {}
+  Result<void, Error> connect(const backup::RedisAddress& address);
+  Result<void, Error> log_in(const backup::RedisAddress& address);
+  Result<void, Error> connect_to(int family, const void* to, std::size_t size);
+  // Until the socket is ready for one of `events`.
+  Result<short, Error> wait(short events, SteadyTime deadline) const;
+  Result<void, Error> receive();
+  Result<void, Error> send_some();
+  Error lost(std::string_view why) const;
+
+  struct ReaderDeleter {
+    void operator()(redisReader* reader) const;
+  };
+  const flow::Cancellation* cancel_;
+  flow::Cancellation interrupted_;
+  std::string description_;
+  bool has_password_ = false;
+  flow::OwnedDescriptor socket_;
+  std::unique_ptr<redisReader, ReaderDeleter> reader_;
+  Bytes output_;
+  std::size_t sent_ = 0;
+  Bytes input_;
+};
+
+// The value of "NAME:…" in an answer to INFO; empty if it is not there.
+std::string info_field(std::string_view info, std::string_view name);
+
+}  // namespace sealane::warm

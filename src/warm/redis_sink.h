@@ -1,0 +1,49 @@
+#pragma once
+// RedisSink: applies parts to a live Redis. Only commands of an allow-list are sent, a bounded
+// number at a time, and every answer is read and counted. See docs/protocol/warm.md.
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "sealane/warm/sink.h"
+#include "warm/redis_link.h"
+
+namespace sealane::warm {
+
+enum class ApplyMode : std::uint8_t {
+  kFillMissing,  // a key that is there stays as it is
+  kOverwrite,    // a key that is there is replaced
+};
+
+// What may be under way without an answer: bounds what a cut leaves unknown.
+inline constexpr std::size_t kWindowCommands = 1024;
+inline constexpr std::size_t kWindowBytes = 1024 * 1024;
+
+// Thread-safe: each part has a connection of its own.
+class RedisSink final : public Sink {
+ public:
+  // `cancel` may be null.
+  RedisSink(backup::RedisAddress address, ApplyMode mode, const flow::Cancellation* cancel)
+      : address_(std::move(address)), mode_(mode), cancel_(cancel) {}
+
+  std::string description() const override { return address_.description; }
+  // Whether the server is there and takes us; an error says what to do.
+  Result<void, Error> check() const;
+  // Removes all keys of the database. Only when a person asked for it.
+  Result<void, Error> flush() const;
+  ApplyResult apply(const PartInfo& part, PartContent& content) override;
+  void interrupt() noexcept override;
+
+ private:
+  backup::RedisAddress address_;
+  ApplyMode mode_;
+  const flow::Cancellation* cancel_;
+  std::mutex mutex_;
+  std::vector<RedisLink*> links_;  // of parts being applied
+  bool interrupted_ = false;
+};
+
+// Which cause an error answer of Redis has.
+Cause cause_of(std::string_view error_answer);
+
+}  // namespace sealane::warm

@@ -1,0 +1,169 @@
+#include "warm/resp.h"
+
+#include <algorithm>
+#include <charconv>
+
+namespace sealane::warm {
+namespace {
+
+constexpr std::size_t kLongestLine = 16;  // mark, digits, CR LF of any length within the limits
+constexpr std::size_t kLongestNote = 1024;
+constexpr std::size_t kCompactAbove = 64 * 1024;
+
+}  // namespace
+
+std::string_view describe(RespError error) {
+  switch (error) {
+    case RespError::kNotACommand:
+      return "it is no sequence of Redis commands";
+    case RespError::kTooManyWords:
+      return "a command in it has too many words";
+    case RespError::kTooLong:
+      return "a command in it is too long";
+    case RespError::kTruncated:
+      return "it is cut inside a command";
+  }
+  return "it is damaged";
+}
+
+void RespSplitter::feed(ByteSpan data) {
+  if (begin_ > kCompactAbove && begin_ > buffer_.size() / 2) {
+    buffer_.erase(buffer_.begin(), buffer_.begin() + static_cast<std::ptrdiff_t>(begin_));
+    begin_ = 0;
+  }
+  buffer_.insert(buffer_.end(), data.begin(), data.end());
+}
+
+// A line "*12\r\n": canonical decimal. Nothing: the line is not complete.
+Result<std::optional<std::uint64_t>, RespError> RespSplitter::length_line(char mark,
+                                                                          std::uint64_t limit) {
+  const ByteSpan rest = ByteSpan(buffer_).subspan(begin_ + at_);
+  if (rest.empty()) return std::optional<std::uint64_t>();
+  const std::string_view text = as_text(rest.first(std::min(rest.size(), kLongestLine)));
+  if (text.front() != mark) return RespError::kNotACommand;
+  const auto end = text.find('\r');
+  const std::string_view digits = text.substr(1, end == text.npos ? text.npos : end - 1);
+  if (!std::ranges::all_of(digits, [](char c) { return c >= '0' && c <= '9'; })) {
+    return RespError::kNotACommand;
+  }
+  if (end == text.npos || end + 1 >= text.size()) {
+    if (text.size() >= kLongestLine) return RespError::kNotACommand;
+    return std::optional<std::uint64_t>();
+  }
+  std::uint64_t value = 0;
+  const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  if (parsed.ec != std::errc{} || text[end + 1] != '\n' ||
+      (digits.size() > 1 && digits[0] == '0')) {
+    return RespError::kNotACommand;
+  }
+  if (value > limit) return mark == '*' ? RespError::kTooManyWords : RespError::kTooLong;
+  at_ += end + 2;
+  return std::optional(value);
+}
+
+// True: one was passed over. False: here is none, or it is not complete.
+Result<bool, RespError> RespSplitter::skip_note() {
+  const std::string_view rest = as_text(ByteSpan(buffer_).subspan(begin_));
+  if (notes_ != Notes::kSkip || !rest.starts_with('#')) return false;
+  const auto end = rest.substr(0, kLongestNote).find('\n');
+  if (end == rest.npos) {
+    if (rest.size() >= kLongestNote) return RespError::kNotACommand;
+    return false;
+  }
+  begin_ += end + 1;
+  consumed_ += end + 1;
+  return true;
+}
+
+Result<std::optional<RespCommand>, RespError> RespSplitter::next() {
+  if (error_) return *error_;
+  const auto fail = [this](RespError error) {
+    error_ = error;
+    return error;
+  };
+  if (buffered() < wanted_) return std::optional<RespCommand>();
+  if (!in_command_) {
+    for (bool skipped = true; skipped;) {
+      const auto note = skip_note();
+      if (!note.has_value()) return fail(note.error());
+      skipped = note.value();
+    }
+    at_ = 0;
+    words_.clear();
+    if (notes_ == Notes::kSkip && buffered() > 0 && buffer_[begin_] == std::byte{'#'}) {
+      return std::optional<RespCommand>();
+    }
+    const auto count = length_line('*', kMaxCommandWords);
+    if (!count.has_value()) return fail(count.error());
+    if (!count.value()) return std::optional<RespCommand>();
+    if (*count.value() == 0) return fail(RespError::kNotACommand);
+    words_left_ = *count.value();
+    in_command_ = true;
+  }
+  while (words_left_ > 0) {
+    if (!word_size_) {
+      const auto size = length_line('$', limit_);
+      if (!size.has_value()) return fail(size.error());
+      if (!size.value()) return std::optional<RespCommand>();
+      word_size_ = static_cast<std::size_t>(*size.value());
+      if (*word_size_ + at_ > limit_) return fail(RespError::kTooLong);
+    }
+    if (buffered() < at_ + *word_size_ + 2) {
+      wanted_ = at_ + *word_size_ + 2;
+      return std::optional<RespCommand>();
+    }
+    const std::byte* const end = buffer_.data() + begin_ + at_ + *word_size_;
+    if (end[0] != std::byte{'\r'} || end[1] != std::byte{'\n'}) {
+      return fail(RespError::kNotACommand);
+    }
+    words_.push_back({at_, *word_size_});
+    at_ += *word_size_ + 2;
+    word_size_.reset();
+    --words_left_;
+  }
+  RespCommand command;
+  command.whole = ByteSpan(buffer_).subspan(begin_, at_);
+  command.words.reserve(words_.size());
+  for (const Range& word : words_) {
+    command.words.push_back(command.whole.subspan(word.offset, word.size));
+  }
+  begin_ += at_;
+  consumed_ += at_;
+  at_ = 0;
+  wanted_ = 0;
+  in_command_ = false;
+  return std::optional(std::move(command));
+}
+
+Result<void, RespError> RespSplitter::finish() const {
+  if (error_) return *error_;
+  if (in_command_ || buffered() > 0) return RespError::kTruncated;
+  return success();
+}
+
+void RespWriter::line(char mark, std::uint64_t value) {
+  std::array<char, 24> text{mark};
+  char* const end = std::to_chars(text.data() + 1, text.data() + 22, value).ptr;
+  end[0] = '\r';
+  end[1] = '\n';
+  const auto bytes = std::as_bytes(std::span(text.data(), end + 2));
+  out_.insert(out_.end(), bytes.begin(), bytes.end());
+}
+
+void RespWriter::begin(std::size_t words) { line('*', words); }
+
+void RespWriter::word(ByteSpan data) {
+  line('$', data.size());
+  out_.insert(out_.end(), data.begin(), data.end());
+  out_.push_back(std::byte{'\r'});
+  out_.push_back(std::byte{'\n'});
+}
+
+void RespWriter::number(std::int64_t value) { word(std::to_string(value)); }
+
+void RespWriter::command(std::initializer_list<std::string_view> words) {
+  begin(words.size());
+  for (const std::string_view one : words) word(one);
+}
+
+}  // namespace sealane::warm

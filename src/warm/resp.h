@@ -1,0 +1,92 @@
+#pragma once
+// RESP, as parts hold it: commands as arrays of bulk strings. The splitter reads what a stranger
+// sent, so all its limits are checked before memory is taken; the writer makes what it reads.
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "sealane/base/bytes.h"
+#include "sealane/base/result.h"
+
+namespace sealane::warm {
+
+enum class RespError : std::uint8_t {
+  kNotACommand = 1,  // something else than *N, $N and line ends where they belong
+  kTooManyWords,
+  kTooLong,    // a word or the whole command
+  kTruncated,  // the content ends inside a command
+};
+std::string_view describe(RespError error);  // a clause: "it is cut inside a command"
+
+// Limits of one command. A value as large as a part may hold is one word of it.
+inline constexpr std::size_t kMaxCommandWords = 1024 * 1024;  // bounds the table of words
+inline constexpr std::size_t kMaxCommandSize = std::size_t{512} * 1024 * 1024;  // and its memory
+
+// A command: its words, and all of it as it was received. The spans live until the next call.
+struct RespCommand {
+  ByteSpan whole;
+  std::vector<ByteSpan> words;  // at least one
+};
+
+// Cuts a byte stream into commands. Any cut of the stream gives the same commands. Errors are
+// final. Memory: the largest command, and what was fed beyond it. Not thread-safe.
+// With kSkip, lines that begin with '#' between commands are passed over: append-only files have
+// such.
+class RespSplitter {
+ public:
+  enum class Notes : std::uint8_t { kRefuse, kSkip };
+  explicit RespSplitter(std::size_t max_command_size = kMaxCommandSize,
+                        Notes notes = Notes::kRefuse)
+      : limit_(max_command_size), notes_(notes) {}
+  void feed(ByteSpan data);
+  // The next whole command, or nothing until more is fed.
+  Result<std::optional<RespCommand>, RespError> next();
+  // After the last byte: kTruncated if a command was begun.
+  Result<void, RespError> finish() const;
+  std::uint64_t consumed() const { return consumed_; }  // bytes of whole commands and notes so far
+  // How many bytes at least are missing, where it is known: reading less makes no sense.
+  std::size_t wanted() const { return wanted_ > buffered() ? wanted_ - buffered() : 0; }
+
+ private:
+  struct Range {
+    std::size_t offset = 0;  // from the command's start
+    std::size_t size = 0;
+  };
+  std::size_t buffered() const { return buffer_.size() - begin_; }
+  Result<std::optional<std::uint64_t>, RespError> length_line(char mark, std::uint64_t limit);
+
+  Result<bool, RespError> skip_note();
+
+  std::size_t limit_;
+  Notes notes_;
+  Bytes buffer_;
+  std::size_t begin_ = 0;   // of the command under way
+  std::size_t at_ = 0;      // of what was not understood yet, from begin_
+  std::size_t wanted_ = 0;  // bytes from begin_ before another try makes sense
+  std::uint64_t words_left_ = 0;
+  bool in_command_ = false;
+  std::optional<std::size_t> word_size_;
+  std::vector<Range> words_;
+  std::uint64_t consumed_ = 0;
+  std::optional<RespError> error_;
+};
+
+// Appends commands to a buffer.
+class RespWriter {
+ public:
+  explicit RespWriter(Bytes& out) : out_(out) {}
+  void begin(std::size_t words);  // exactly so many word()s follow
+  void word(ByteSpan data);
+  void word(std::string_view text) { word(as_bytes(text)); }
+  void number(std::int64_t value);
+  void command(std::initializer_list<std::string_view> words);
+
+ private:
+  void line(char mark, std::uint64_t value);
+  Bytes& out_;
+};
+
+}  // namespace sealane::warm

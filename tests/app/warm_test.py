@@ -1,0 +1,229 @@
+"""Goal: warm copies as a user makes them: pushed to a peer, cut, resumed, compared, repaired; one clear sentence with
+the documented exit code for each thing that is wrong. Method: private Redis servers and `sealane warm serve` on UNIX
+sockets in the stage, started and ended here."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+from support import PROGRAM, Stage, main, need
+
+
+@need("redis-server", "redis-cli")
+class Warm(Stage):
+    def setUp(self):
+        super().setUp()
+        self.shop = self.redis("shop")
+        self.vault = self.redis("vault")
+        with open(self.path("secret"), "w", encoding="ascii") as file:
+            file.write("hex:" + os.urandom(32).hex())
+        os.chmod(self.path("secret"), 0o600)
+        for name, text in (("key", "0f1e2d3c4b5a6978"), ("iv", "a7b6c5d4e3f20192")):
+            with open(self.path(name), "w", encoding="ascii") as file:
+                file.write("hex:" + (text * 2))
+            os.chmod(self.path(name), 0o600)
+        self.keys = ["--secret-file", self.path("secret"), "--key-file", self.path("key"), "--iv-file", self.path("iv")]
+
+    def redis(self, name, *more):
+        os.mkdir(self.path(name), 0o700)
+        where = self.path(name, "s")
+        server = subprocess.Popen(["redis-server", "--port", "0", "--unixsocket", where, "--dir", self.path(name),
+                                   "--save", "", "--logfile", self.path(name, "log"), *more])
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        for _ in range(3000):
+            if subprocess.run(["redis-cli", "-s", where, "ping"], capture_output=True, check=False).stdout:
+                break
+            time.sleep(0.02)
+        setattr(self, name + "_process", server)
+        return "redis+unix://" + where
+
+    def cli(self, url, *words, stdin=None):
+        done = subprocess.run(["redis-cli", "-s", url.removeprefix("redis+unix://"), *words], input=stdin,
+                              capture_output=True, check=True)
+        return done.stdout.decode().strip()
+
+    def fill(self, url, count=2000):
+        lines = []
+        for i in range(count):
+            lines.append(f"SET text:{i} value{i}" + (" EX 100000" if i % 3 == 0 else ""))
+            if i % 10 == 0:
+                lines += [f"RPUSH list:{i} a b {i}", f"HSET hash:{i} f {i}", f"SADD set:{i} x {i}"]
+        self.cli(url, stdin="\n".join(lines).encode() + b"\n")
+
+    def serve(self, *args, into=None):
+        """Starts `warm serve` on a UNIX socket; returns (process, address)."""
+        where = self.path("channel")
+        words = ["warm", "serve", "--json", *args]
+        if into:
+            words += ["--listen", "unix:" + where, "--into", into]
+        process = subprocess.Popen([PROGRAM, *words], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        if into:
+            line = process.stdout.readline()
+            self.assertIn(b"warm_serving", line, line + process.stderr.read() if not line else line)
+        return process, "unix:" + where
+
+    def stop(self, process):
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, 0, err)
+        for forbidden in (b"Sanitizer", b"runtime error", b"internal error"):
+            self.assertNotIn(forbidden, err)
+        return [json.loads(line) for line in out.splitlines()]
+
+    def test_a_copy_through_a_peer_is_confirmed_and_equal(self):
+        self.fill(self.shop)
+        server, address = self.serve(*self.keys, into=self.vault)
+        push = ["warm", "push", "--from", self.shop, "--to", address, *self.keys]
+        report = self.json_lines(*push)[-1]
+        self.assertEqual(report["message_type"], "warm_push")
+        self.assertEqual((report["verdict"], report["keys"], report["failed"]), ("complete", 2600, 0))
+        self.assertEqual(report["applied"], 2600)
+        # Again: nothing is written twice.
+        again = self.json_lines(*push)[-1]
+        self.assertEqual((again["verdict"], again["applied"], again["skipped"]), ("complete", 0, 2600))
+        out, _ = self.ok("warm", "compare", self.shop, self.vault)
+        self.assertIn("equal", out)
+        last = self.stop(server)[-1]
+        self.assertEqual((last["message_type"], last["applied"], last["skipped"]), ("warm_serve", 2600, 2600))
+
+    def test_straight_into_another_redis_and_repair(self):
+        self.fill(self.shop)
+        self.ok("warm", "push", "--from", self.shop, "--to", self.vault)
+        self.cli(self.shop, "SET", "text:5", "newer")
+        self.cli(self.shop, "SET", "only here", "1")
+        self.cli(self.vault, "SET", "only there", "1")
+        compare = ["warm", "compare", self.shop, self.vault]
+        found = self.json_lines(*compare, code=30)
+        named = {m["key"]: m["difference"] for m in found if m["message_type"] == "warm_difference"}
+        self.assertEqual(named, {"text:5": "value", "only here": "only_here", "only there": "only_there"})
+        _, err = self.expect(30, *compare, "--repair", "--dry-run")
+        self.assertIn("would send 2 keys", err)
+        self.assertEqual(self.cli(self.vault, "GET", "text:5"), "value5")
+        _, err = self.expect(30, *compare, "--repair")
+        self.assertIn("keys that only B has are never deleted", err)
+        self.assertEqual(self.cli(self.vault, "GET", "text:5"), "newer")
+        self.cli(self.vault, "DEL", "only there")
+        self.ok(*compare)
+
+    def test_a_cut_push_goes_on_where_it_was(self):
+        self.fill(self.shop, 20000)
+        push = [PROGRAM, "warm", "push", "--from", self.shop, "--to", self.vault, "--part-size", "1", "--parallel", "1",
+                "--json"]
+        first = subprocess.Popen([*push, "--rate", "400000"], env=self.env, stdout=subprocess.PIPE)
+        while not any(not name.endswith(".lock") for name in
+                      (os.listdir(self.path("home", "warm")) if os.path.isdir(self.path("home", "warm")) else [])):
+            self.assertIsNone(first.poll(), "it ended before it was cut")
+            time.sleep(0.02)
+        locked = subprocess.run(push, env=self.env, capture_output=True, check=False)
+        self.assertEqual(locked.returncode, 11, locked.stdout)
+        first.kill()
+        first.communicate()
+        report = json.loads(subprocess.run(push, env=self.env, capture_output=True, check=True).stdout.splitlines()[-1])
+        self.assertTrue(report["resumed"])
+        self.assertLess(report["keys"], 26000)
+        self.ok("warm", "compare", self.shop, self.vault)
+
+    def test_a_file_holds_a_copy(self):
+        self.fill(self.shop, 300)
+        self.ok("warm", "push", "--from", self.shop, "--to", self.path("copy"))
+        self.expect(2, "warm", "push", "--from", self.shop, "--to", self.path("copy"))
+        self.ok("warm", "compare", self.shop, self.path("copy"))
+        self.ok("warm", "push", "--from", self.path("copy"), "--to", self.vault)
+        self.ok("warm", "compare", self.shop, self.vault)
+        self.expect(30, "warm", "compare", self.shop, self.redis("third"))
+
+    def test_rounds_reach_every_peer_that_is_there(self):
+        self.fill(self.shop, 100)
+        server, address = self.serve(*self.keys, into=self.vault)
+        pusher, _ = self.serve("--from", self.shop, "--peer", address, "--peer", "unix:" + self.path("nobody"),
+                               "--interval", "1", *self.keys)
+        good = bad = 0
+        while good < 2 or bad < 1:
+            line = pusher.stdout.readline()
+            self.assertTrue(line, "it ended")
+            message = json.loads(line)
+            if message["message_type"] != "warm_round":
+                continue
+            if message["peer"] == address:
+                self.assertTrue(message["good"], message)
+                self.assertEqual(message["keys"], 130)
+                good += 1
+            else:
+                self.assertFalse(message["good"])
+                bad += 1
+        self.stop(pusher)
+        self.stop(server)
+        self.ok("warm", "compare", self.shop, self.vault)
+
+    def test_who_has_another_secret_or_key_changes_nothing(self):
+        self.fill(self.shop, 50)
+        server, address = self.serve(*self.keys, into=self.vault)
+        with open(self.path("other"), "w", encoding="ascii") as file:
+            file.write("hex:" + os.urandom(32).hex())
+        os.chmod(self.path("other"), 0o600)
+        push = ["warm", "push", "--from", self.shop, "--to", address]
+        keys = ["--key-file", self.path("key"), "--iv-file", self.path("iv")]
+        result = self.run_program(*push, "--secret-file", self.path("other"), *keys)
+        self.assertIn(result.returncode, (1, 20, 30), result.stderr)
+        wrong = ["--key-file", self.path("iv"), "--iv-file", self.path("key")]
+        result = self.run_program(*push, "--secret-file", self.path("secret"), *wrong)
+        self.assertIn(result.returncode, (1, 20, 30), result.stderr)
+        self.assertEqual(self.cli(self.vault, "DBSIZE"), "0")
+        # Who knows nothing, too; and whoever says nothing delays nobody.
+        silent = socket.socket(socket.AF_UNIX)
+        silent.connect(address.removeprefix("unix:"))
+        self.ok(*push, *self.keys)
+        silent.close()
+        refused = [m for m in self.stop(server) if m.get("refused")]
+        self.assertGreaterEqual(len(refused), 2)
+
+    def test_a_redis_that_dies_is_said_and_the_copy_resumes(self):
+        self.fill(self.shop, 100)
+        server, address = self.serve(*self.keys, into=self.vault)
+        self.vault_process.kill()
+        self.vault_process.wait()
+        push = ["warm", "push", "--from", self.shop, "--to", address, *self.keys]
+        _, err = self.expect(1, *push)
+        self.assertIn("could not apply a part", err)
+        self.shop_process.kill()
+        self.shop_process.wait()
+        _, err = self.expect(1, *push)
+        self.assertIn("is a Redis server running there?", err)
+        self.stop(server)
+
+    def test_what_is_wrong_is_said_in_a_sentence(self):
+        push = ["warm", "push", "--from", self.shop, "--to"]
+        cases = [
+            (2, [*push, "nonsense"], "is no place to push to"),
+            (2, [*push, self.vault, "--parallel", "0"], "--parallel is 1 to 16"),
+            (2, [*push, self.vault, "--range", "5-5"], "is no range of tokens"),
+            (2, [*push, self.vault, "--part-size", "0"], "--part-size is 1 to 1024 MiB"),
+            (2, ["warm", "push", "--from", "redis://u@h", "--to", self.vault], "names a user of Redis but no password"),
+            (1, ["warm", "push", "--from", "redis+unix:///nowhere", "--to", self.vault], "is a Redis server running"),
+            (1, ["warm", "push", "--from", self.path("no file"), "--to", self.vault], "No such file"),
+            (2, ["warm", "serve"], "nothing to do"),
+            (2, ["warm", "serve", "--listen", "unix:" + self.path("x")], "belong together"),
+            (2, ["warm", "compare", self.shop, self.vault, "--dry-run"], "without --repair"),
+            (2, ["warm", "compare", self.shop, self.vault, "--ttl-tolerance", "0"], "at least 1 millisecond"),
+        ]
+        for code, words, sentence in cases:
+            with self.subTest(words):
+                _, err = self.expect(code, *words)
+                self.assertIn(sentence, err)
+        with open(self.path("broken"), "wb") as file:
+            file.write(b"*2\r\n$3\r\nDEL\r\n$100\r\nx")
+        _, err = self.expect(1, "warm", "push", "--from", self.path("broken"), "--to", self.vault)
+        self.assertIn("ends inside a command", err)
+        closed = self.redis("closed", "--requirepass", "hidden")
+        _, err = self.expect(1, *push, closed)
+        self.assertIn("REDISCLI_AUTH", err)
+        self.ok(*push, closed, env={"REDISCLI_AUTH": "hidden"})
+
+
+if __name__ == "__main__":
+    main()

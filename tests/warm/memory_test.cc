@@ -1,0 +1,146 @@
+// Goal: the seams of a warm copy hold what their headers say.
+// Method: tokens against values of an independent implementation; ranges on a small ring; the RESP
+// splitter with every cut and every kind of damage; memory source and sink against each other.
+#include "sealane/warm/memory.h"
+
+#include <gtest/gtest.h>
+
+#include "warm/resp.h"
+
+namespace sealane::warm {
+namespace {
+
+Bytes commands_of(std::initializer_list<std::initializer_list<std::string_view>> commands) {
+  Bytes out;
+  RespWriter writer(out);
+  for (const auto& command : commands) writer.command(command);
+  return out;
+}
+
+TEST(Token, EqualsAnIndependentImplementation) {
+  EXPECT_EQ(token_of(as_bytes("")), 0U);
+  EXPECT_EQ(token_of(as_bytes("a")), 1262581116U);
+  EXPECT_EQ(token_of(as_bytes("ab")), 3820310011U);
+  EXPECT_EQ(token_of(as_bytes("abc")), 2064434216U);
+  EXPECT_EQ(token_of(as_bytes("abcd")), 4016735919U);
+  EXPECT_EQ(token_of(as_bytes("user:1000")), 2384768711U);
+  EXPECT_EQ(token_of(as_bytes("\xff\xfe\xfd")), 3269769215U);
+}
+
+TEST(TokenRange, ExcludesItsStartAndIncludesItsEndAlsoOverTheTop) {
+  const TokenRange plain{.start = 10, .end = 20};
+  EXPECT_FALSE(plain.contains(10));
+  EXPECT_TRUE(plain.contains(11));
+  EXPECT_TRUE(plain.contains(20));
+  EXPECT_FALSE(plain.contains(21));
+  const TokenRange over{.start = 20, .end = 10};
+  EXPECT_TRUE(over.contains(0));
+  EXPECT_TRUE(over.contains(10));
+  EXPECT_FALSE(over.contains(11));
+  EXPECT_FALSE(over.contains(20));
+  EXPECT_TRUE(over.contains(0xffffffffU));
+  EXPECT_TRUE((TokenRange{.start = 7, .end = 7}.contains(7)));
+}
+
+TEST(RespSplitter, AnyCutGivesTheSameCommands) {
+  const Bytes stream = commands_of({{"SET", "a", "1\r\n$"}, {"PING"}, {"DEL", "", "b"}});
+  for (std::size_t cut = 0; cut <= stream.size(); ++cut) {
+    RespSplitter splitter;
+    std::vector<std::vector<std::string>> found;
+    Bytes whole;
+    const auto take = [&] {
+      for (;;) {
+        auto command = splitter.next();
+        ASSERT_TRUE(command.has_value());
+        if (!command.value()) return;
+        std::vector<std::string> words;
+        for (const ByteSpan word : command.value()->words) words.push_back(to_text(word));
+        found.push_back(words);
+        whole.insert(whole.end(), command.value()->whole.begin(), command.value()->whole.end());
+      }
+    };
+    splitter.feed(ByteSpan(stream).first(cut));
+    take();
+    const bool at_border = splitter.finish().has_value();
+    EXPECT_EQ(at_border, splitter.consumed() == cut) << cut;
+    splitter.feed(ByteSpan(stream).subspan(cut));
+    take();
+    EXPECT_TRUE(splitter.finish().has_value());
+    EXPECT_EQ(found, (std::vector<std::vector<std::string>>{
+                         {"SET", "a", "1\r\n$"}, {"PING"}, {"DEL", "", "b"}}));
+    EXPECT_EQ(whole, stream);
+  }
+}
+
+TEST(RespSplitter, RefusesWhatIsNoCommandBeforeItTakesMemory) {
+  const std::pair<std::string, RespError> cases[] = {
+      {"PING\r\n", RespError::kNotACommand},
+      {"*0\r\n", RespError::kNotACommand},
+      {"*-1\r\n", RespError::kNotACommand},
+      {"*01\r\n", RespError::kNotACommand},
+      {"*1\n$4\r\nPING\r\n", RespError::kNotACommand},
+      {"*1\r\n$-1\r\n", RespError::kNotACommand},
+      {"*1\r\n:4\r\n", RespError::kNotACommand},
+      {"*1\r\n$4\r\nPINGx\n", RespError::kNotACommand},
+      {"*\r\n", RespError::kNotACommand},
+      {"*9999999999999999999999\r\n", RespError::kNotACommand},
+      {"*1048577\r\n", RespError::kTooManyWords},
+      {"*1\r\n$536870913\r\n", RespError::kTooLong},
+      {"*2\r\n$1\r\na\r\n$536870912\r\n", RespError::kTooLong},
+      {"*1\r\n$99999999999\r\n", RespError::kTooLong},
+  };
+  for (const auto& [text, error] : cases) {
+    RespSplitter splitter;
+    splitter.feed(as_bytes(text));
+    const auto command = splitter.next();
+    ASSERT_FALSE(command.has_value()) << text;
+    EXPECT_EQ(command.error(), error) << text;
+    EXPECT_EQ(splitter.next().error(), error) << "errors are final";
+    EXPECT_EQ(splitter.finish().error(), error);
+  }
+}
+
+TEST(Memory, PartsArriveWholeAndResume) {
+  std::vector<Part> parts;
+  parts.push_back(make_part(commands_of({{"DEL", "a"}, {"DEL", "b"}}), 2, 2));
+  parts.push_back(make_part(commands_of({{"DEL", "c"}}), 1, 1));
+  MemorySource source(parts);
+  MemorySink sink;
+  auto first = source.next();
+  ASSERT_TRUE(first.has_value() && first.value());
+  EXPECT_EQ(first.value()->count, 2U);
+  MemorySource again(parts);
+  ASSERT_TRUE(again.resume(first.value()->behind).value());
+  auto second = again.next();
+  ASSERT_TRUE(second.has_value() && second.value());
+  EXPECT_EQ(second.value()->commands, parts[1].commands);
+  EXPECT_FALSE(again.next().value());
+  EXPECT_EQ(again.resume("x").error().kind, ErrorKind::kUsage);
+  EXPECT_EQ(again.resume("3").error().kind, ErrorKind::kUsage);
+  MemoryContent content(first.value()->commands);
+  const ApplyResult result = sink.apply({}, content);
+  EXPECT_EQ(result.counts.applied, 2U);
+  EXPECT_FALSE(result.error);
+  const auto kept = sink.take();
+  ASSERT_EQ(kept.size(), 1U);
+  EXPECT_EQ(kept[0].commands, parts[0].commands);
+}
+
+TEST(Memory, KeepsNothingOfWhatIsCutOrTooMuch) {
+  MemorySink sink(30);
+  const Bytes whole = commands_of({{"DEL", "a"}});
+  MemoryContent cut(ByteSpan(whole).first(whole.size() - 1));
+  const ApplyResult result = sink.apply({}, cut);
+  EXPECT_EQ(result.counts.failed, 1U);
+  ASSERT_TRUE(result.error);
+  EXPECT_NE(result.error->message.find("cut inside a command"), std::string::npos);
+  MemoryContent fits(whole);
+  EXPECT_FALSE(sink.apply({}, fits).error);
+  MemoryContent more(whole);
+  const ApplyResult full = sink.apply({}, more);
+  EXPECT_EQ(full.counts.causes[static_cast<std::size_t>(Cause::kOutOfMemory)], 1U);
+  EXPECT_EQ(sink.take().size(), 1U);
+}
+
+}  // namespace
+}  // namespace sealane::warm

@@ -1,0 +1,543 @@
+// Goal: what a Redis holds arrives in another one: every type, exact expiries, nothing lost,
+// nothing brought back; every answer counted; each way a server says no has its cause. Method: real
+// servers, started privately; parts go straight from source to sink, and both stores are compared
+// by the servers' own digests.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <map>
+#include <random>
+#include <thread>
+
+#include "sealane/store/system.h"
+#include "sealane/warm/memory.h"
+#include "tests/support/doubles.h"
+#include "tests/support/redis_server.h"
+#include "warm/redis_sink.h"
+#include "warm/redis_source.h"
+
+namespace sealane::warm {
+namespace {
+
+using testing::RedisServer;
+
+const std::vector<std::string> kDebug = {"--enable-debug-command", "yes"};
+
+class Redis : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!RedisServer::installed()) GTEST_SKIP() << "redis-server or redis-cli is not installed";
+  }
+
+  static std::unique_ptr<RedisLink> link(const RedisServer& server) {
+    auto opened = RedisLink::open(server.address(), nullptr);
+    EXPECT_TRUE(opened.has_value()) << (opened.has_value() ? "" : opened.error().message);
+    return std::move(opened).value();
+  }
+  static RedisReply ask(RedisLink& link, std::initializer_list<std::string_view> words) {
+    auto reply = link.ask(words);
+    EXPECT_TRUE(reply.has_value()) << (reply.has_value() ? "" : reply.error().message);
+    EXPECT_FALSE(reply.value().is_error()) << reply.value().text;
+    return std::move(reply).value();
+  }
+  std::unique_ptr<RedisSource> source(const RedisServer& server, RedisSourceOptions options = {}) {
+    auto opened = RedisSource::open(server.address(), options, system_clock(), nullptr);
+    EXPECT_TRUE(opened.has_value()) << (opened.has_value() ? "" : opened.error().message);
+    return std::move(opened).value();
+  }
+  // Text that a server cannot compress.
+  static std::string noise(std::size_t size, std::uint64_t seed) {
+    std::mt19937_64 engine(seed);
+    std::string out(size, ' ');
+    for (char& c : out) c = static_cast<char>('!' + engine() % 90);
+    return out;
+  }
+  static PartInfo info(std::uint64_t size) {
+    PartInfo part;
+    part.size = size;
+    return part;
+  }
+  // All parts of `from` into `sink`.
+  static ApplyCounts copy(Source& from, Sink& sink, std::size_t* parts = nullptr) {
+    ApplyCounts counts;
+    for (;;) {
+      auto part = from.next();
+      EXPECT_TRUE(part.has_value()) << (part.has_value() ? "" : part.error().message);
+      if (!part.has_value() || !part.value()) return counts;
+      MemoryContent content(part.value()->commands);
+      const ApplyResult result = sink.apply(info(part.value()->commands.size()), content);
+      EXPECT_FALSE(result.error) << result.error->message;
+      counts.add(result.counts);
+      if (parts != nullptr) ++*parts;
+    }
+  }
+  static ApplyResult apply(Sink& sink, ByteSpan commands) {
+    MemoryContent content(commands);
+    return sink.apply(info(commands.size()), content);
+  }
+  static Bytes one(std::initializer_list<std::string_view> words) {
+    Bytes out;
+    RespWriter(out).command(words);
+    return out;
+  }
+  static std::string digest(RedisLink& link) { return ask(link, {"DEBUG", "DIGEST"}).text; }
+  // Key to exact expiry.
+  static std::map<std::string, std::int64_t> expiries(RedisLink& link) {
+    std::map<std::string, std::int64_t> out;
+    for (const RedisReply& key : ask(link, {"KEYS", "*"}).items) {
+      out[key.text] = ask(link, {"PEXPIRETIME", key.text}).integer;
+    }
+    return out;
+  }
+
+  static void fill_all_types(RedisLink& to) {
+    ask(to, {"SET", "text", "hello"});
+    ask(to, {"SET", "empty", ""});
+    ask(to, {"SET", "number", "12345"});
+    ask(to, {"SET", std::string_view("bin\0\r\n\xff", 7), std::string_view("\0\r\n$1\r\n\xff", 8)});
+    ask(to, {"SETBIT", "bits", "100000", "1"});
+    ask(to, {"PFADD", "hll", "a", "b", "c"});
+    ask(to, {"RPUSH", "list", "a", "b", "a", "", "c"});
+    ask(to, {"SADD", "numbers", "1", "2", "3"});
+    ask(to, {"SADD", "set", "x", "y", ""});
+    ask(to, {"HSET", "hash", "f", "v", "", "empty name"});
+    ask(to, {"ZADD", "zset", "1.5", "a", "-inf", "b", "3.0000000000000004", "c", "inf", "d"});
+    ask(to, {"XADD", "stream", "5-1", "f", "v"});
+    ask(to, {"XADD", "stream", "7-0", "g", "w", "h", ""});
+    ask(to, {"XDEL", "stream", "5-1"});
+    ask(to, {"XADD", "groups", "1-1", "f", "v"});
+    ask(to, {"XGROUP", "CREATE", "groups", "g", "0"});
+    ask(to, {"XREADGROUP", "GROUP", "g", "c", "STREAMS", "groups", ">"});
+    ask(to, {"XADD", "drained", "9-9", "f", "v"});
+    ask(to, {"XDEL", "drained", "9-9"});
+    for (int i = 0; i < 3000; ++i) {
+      const std::string n = std::to_string(i);
+      to.commands().command({"HSET", "bighash", "field" + n, std::string(40, 'v') + n});
+      to.commands().command({"SADD", "bigset", "member-of-the-set-" + n});
+      to.commands().command({"ZADD", "bigzset", n + ".25", "member" + n});
+      to.commands().command({"RPUSH", "biglist", "element-of-the-list-" + n});
+      to.commands().command({"XADD", "bigstream", std::to_string(i + 1) + "-1", "f", n});
+    }
+    for (int i = 0; i < 5 * 3000; ++i) ASSERT_TRUE(to.reply().has_value());
+    ask(to, {"SET", "bigtext", std::string(300'000, 'x')});
+    const std::int64_t later = 4'102'444'800'123;
+    for (const char* const key : {"text", "hash", "bighash", "bigtext", "biglist", "stream"}) {
+      ask(to, {"PEXPIREAT", key, std::to_string(later)});
+    }
+  }
+};
+
+TEST_F(Redis, EveryTypeAndExpiryArrives) {
+  RedisServer here(kDebug);
+  RedisServer there(kDebug);
+  const auto a = link(here);
+  const auto b = link(there);
+  fill_all_types(*a);
+  struct Case {
+    const char* name;
+    RedisSourceOptions options;
+  };
+  RedisSourceOptions windows;
+  windows.big_key_size = 20'000;
+  windows.part_size = 16'384;
+  RedisSourceOptions small;
+  small.part_size = kMinPartSize;
+  for (const Case& one :
+       {Case{"whole", {}}, Case{"windows", windows}, Case{"small parts", small}}) {
+    SCOPED_TRACE(one.name);
+    ask(*b, {"FLUSHALL"});
+    const auto from = source(here, one.options);
+    RedisSink sink(there.address(), ApplyMode::kFillMissing, nullptr);
+    std::size_t parts = 0;
+    const ApplyCounts counts = copy(*from, sink, &parts);
+    EXPECT_EQ(counts.failed, 0U);
+    EXPECT_EQ(counts.commands, counts.applied + counts.skipped);
+    EXPECT_EQ(digest(*a), digest(*b));
+    EXPECT_EQ(expiries(*a), expiries(*b));
+    EXPECT_EQ(from->progress().keys, 20U);
+    EXPECT_EQ(from->progress().left_out, 0U);
+    if (one.options.part_size == kMinPartSize) {
+      EXPECT_GT(parts, 5U);
+    }
+    // Again it changes nothing: no list grows, no key is written.
+    const auto again = source(here, one.options);
+    const ApplyCounts second = copy(*again, sink);
+    EXPECT_EQ(second.failed, 0U);
+    EXPECT_GE(second.causes[static_cast<std::size_t>(Cause::kExists)], 20U);
+    EXPECT_EQ(digest(*a), digest(*b));
+    EXPECT_EQ(expiries(*a), expiries(*b));
+  }
+}
+
+TEST_F(Redis, PortableCommandsBuildTheSameValues) {
+  RedisServer here(kDebug);
+  RedisServer there(kDebug);
+  const auto a = link(here);
+  const auto b = link(there);
+  fill_all_types(*a);
+  RedisSourceOptions options;
+  options.portable = true;
+  const auto from = source(here, options);
+  RedisSink sink(there.address(), ApplyMode::kFillMissing, nullptr);
+  const ApplyCounts counts = copy(*from, sink);
+  EXPECT_EQ(counts.failed, 0U);
+  EXPECT_EQ(from->progress().left_out, 1U) << "consumer groups exist in a DUMP only";
+  ask(*a, {"DEL", "groups"});
+  EXPECT_EQ(digest(*a), digest(*b));
+  EXPECT_EQ(expiries(*a), expiries(*b));
+}
+
+TEST_F(Redis, FillMissingChangesNothingThatIsThereAndOverwriteDoes) {
+  RedisServer here(kDebug);
+  RedisServer there(kDebug);
+  const auto a = link(here);
+  const auto b = link(there);
+  ask(*a, {"SET", "k", "old"});
+  ask(*a, {"SET", "other", "1"});
+  ask(*b, {"SET", "k", "newer"});
+  ask(*b, {"RPUSH", "mine", "1"});
+  for (const std::size_t big : {std::size_t{1} << 20, std::size_t{1}}) {
+    RedisSourceOptions options;
+    options.big_key_size = big;
+    RedisSink gentle(there.address(), ApplyMode::kFillMissing, nullptr);
+    const ApplyCounts counts = copy(*source(here, options), gentle);
+    EXPECT_EQ(counts.failed, 0U);
+    EXPECT_GE(counts.skipped, 1U);
+    EXPECT_EQ(ask(*b, {"GET", "k"}).text, "newer");
+    EXPECT_EQ(ask(*b, {"GET", "other"}).text, "1");
+    EXPECT_EQ(ask(*b, {"DBSIZE"}).integer, 3) << "nothing temporary stays";
+  }
+  RedisSink harsh(there.address(), ApplyMode::kOverwrite, nullptr);
+  EXPECT_EQ(copy(*source(here), harsh).skipped, 0U);
+  EXPECT_EQ(ask(*b, {"GET", "k"}).text, "old");
+  EXPECT_EQ(ask(*b, {"LLEN", "mine"}).integer, 1);
+  EXPECT_TRUE(harsh.flush().has_value());
+  EXPECT_EQ(ask(*b, {"DBSIZE"}).integer, 0);
+}
+
+TEST_F(Redis, ARangeOfTokensIsACompleteShareOfTheKeys) {
+  RedisServer here;
+  const auto a = link(here);
+  for (int i = 0; i < 2000; ++i) {
+    const std::string n = std::to_string(i);
+    a->commands().command({"SET", "key" + n, n});
+  }
+  for (int i = 0; i < 2000; ++i) ASSERT_TRUE(a->reply().has_value());
+  std::uint64_t keys = 0;
+  std::uint64_t outside = 0;
+  for (const TokenRange range : {TokenRange{0, 0x5555'5555}, TokenRange{0x5555'5555, 0xaaaa'aaaa},
+                                 TokenRange{0xaaaa'aaaa, 0}}) {
+    RedisSourceOptions options;
+    options.range = range;
+    const auto from = source(here, options);
+    MemorySink sink;
+    copy(*from, sink);
+    for (const auto& kept : sink.take()) {
+      RespSplitter splitter;
+      splitter.feed(kept.commands);
+      while (const auto command = splitter.next().value()) {
+        EXPECT_TRUE(range.contains(token_of(command->words[1])));
+      }
+    }
+    keys += from->progress().keys;
+    outside += from->progress().out_of_range;
+    EXPECT_GT(from->progress().keys, 400U);
+  }
+  EXPECT_EQ(keys, 2000U);
+  EXPECT_EQ(outside, 4000U);
+}
+
+TEST_F(Redis, ResumesBehindAnyPartAndStartsAgainAfterARestart) {
+  RedisServer here(kDebug);
+  const auto a = link(here);
+  for (int i = 0; i < 3000; ++i) {
+    a->commands().command({"SET", "key" + std::to_string(i), std::string(100, 'v')});
+  }
+  for (int i = 0; i < 3000; ++i) ASSERT_TRUE(a->reply().has_value());
+  RedisSourceOptions options;
+  options.part_size = 20'000;
+  std::vector<Part> parts;
+  {
+    const auto from = source(here, options);
+    while (auto part = from->next().value()) parts.push_back(std::move(*part));
+  }
+  ASSERT_GT(parts.size(), 5U);
+  RedisServer there(kDebug);
+  const auto b = link(there);
+  for (std::size_t cut = 0; cut < parts.size(); ++cut) {
+    ask(*b, {"FLUSHALL"});
+    RedisSink sink(there.address(), ApplyMode::kFillMissing, nullptr);
+    for (std::size_t i = 0; i <= cut; ++i) {
+      EXPECT_FALSE(apply(sink, parts[i].commands).error);
+      EXPECT_EQ(parts[i].index, i);
+    }
+    const auto rest = source(here, options);
+    ASSERT_TRUE(rest->resume(parts[cut].behind).value());
+    copy(*rest, sink);
+    EXPECT_EQ(digest(*a), digest(*b)) << cut;
+  }
+  const auto other = source(here, options);
+  EXPECT_EQ(other->resume("nonsense").error().kind, ErrorKind::kUsage);
+  ask(*a, {"SAVE"});
+  here.kill();
+  here.start();
+  const auto after = source(here, options);
+  EXPECT_FALSE(after->resume(parts[2].behind).value()) << "a cursor dies with its server";
+  EXPECT_EQ(after->next().value()->index, 0U);
+}
+
+TEST_F(Redis, EachRefusalHasItsCause) {
+  RedisServer here(kDebug);
+  const auto a = link(here);
+  ask(*a, {"SET", "k", std::string(1000, 'x')});
+  const Bytes restore = source(here)->next().value()->commands;
+  const auto cause = [](const ApplyResult& result, Cause wanted) {
+    EXPECT_EQ(result.counts.causes[static_cast<std::size_t>(wanted)], result.counts.failed);
+    EXPECT_EQ(result.counts.failed, 1U);
+    return result.error ? result.error->message : std::string("no error");
+  };
+  {
+    RedisServer full({"--maxmemory", "1"});
+    RedisSink sink(full.address(), ApplyMode::kFillMissing, nullptr);
+    EXPECT_NE(cause(apply(sink, restore), Cause::kOutOfMemory).find("maxmemory"),
+              std::string::npos);
+  }
+  {
+    RedisServer replica({"--replicaof", "127.0.0.1", "1"});
+    RedisSink sink(replica.address(), ApplyMode::kFillMissing, nullptr);
+    EXPECT_NE(cause(apply(sink, restore), Cause::kReadOnly).find("master"), std::string::npos);
+  }
+  {
+    RedisServer cluster({"--cluster-enabled", "yes"});
+    RedisSink sink(cluster.address(), ApplyMode::kFillMissing, nullptr);
+    EXPECT_NE(cause(apply(sink, restore), Cause::kMoved).find("cluster"), std::string::npos);
+  }
+  {
+    RedisServer closed({"--requirepass", "secret"});
+    RedisSink sink(closed.address(), ApplyMode::kFillMissing, nullptr);
+    const ApplyResult result = apply(sink, restore);
+    ASSERT_TRUE(result.error);
+    EXPECT_NE(result.error->message.find("REDISCLI_AUTH"), std::string::npos);
+    backup::RedisAddress address = closed.address();
+    address.password = std::make_shared<const SecretBytes>(std::string_view("secret"));
+    RedisSink open(address, ApplyMode::kFillMissing, nullptr);
+    EXPECT_EQ(apply(open, restore).counts.applied, 1U);
+  }
+  {
+    RedisServer there;
+    RedisSink sink(there.address(), ApplyMode::kFillMissing, nullptr);
+    Bytes damaged = restore;
+    damaged[damaged.size() - 20] ^= std::byte{1};
+    EXPECT_NE(cause(apply(sink, damaged), Cause::kPayloadVersion).find("--portable"),
+              std::string::npos);
+    RedisSink harsh(there.address(), ApplyMode::kOverwrite, nullptr);
+    const auto b = link(there);
+    ask(*b, {"SET", "text", "1"});
+    cause(apply(harsh, one({"RPUSH", "text", "1"})), Cause::kWrongType);
+    there.kill();
+    const ApplyResult gone = apply(sink, restore);
+    ASSERT_TRUE(gone.error);
+    EXPECT_NE(gone.error->message.find("is a Redis server running there?"), std::string::npos);
+  }
+}
+
+TEST_F(Redis, SendsNothingThatIsNotAllowed) {
+  RedisServer there(kDebug);
+  const auto b = link(there);
+  ask(*b, {"SET", "k", "v"});
+  const std::string before = digest(*b);
+  const std::vector<Bytes> never = {
+      one({"FLUSHALL"}),
+      one({"CONFIG", "SET", "dir", "/tmp"}),
+      one({"EVAL", "return 1", "0"}),
+      one({"MIGRATE", "h", "1", "k", "0", "1"}),
+      one({"SELECT", "1"}),
+      one({"RENAME", "k", "l"}),
+      one({"RESTORE", "k", "0", "x"}),
+      one({"RESTORE", "k", "0", "x", "REPLACE"}),
+      one({"MULTI"}),
+      one({"EXEC"}),
+      to_bytes("PING\r\n"),
+      to_bytes("*1\r\n$4\r\nPIN"),
+  };
+  const std::vector<Bytes> not_gently = {
+      one({"DEL", "k"}),
+      one({"SET", "k", "w"}),
+      one({"PEXPIREAT", "k", "1"}),
+      one({"UNLINK", std::string(kTemporaryPrefix) + "1", "k"}),
+  };
+  for (const auto mode : {ApplyMode::kFillMissing, ApplyMode::kOverwrite}) {
+    RedisSink sink(there.address(), mode, nullptr);
+    auto cases = never;
+    if (mode == ApplyMode::kFillMissing)
+      cases.insert(cases.end(), not_gently.begin(), not_gently.end());
+    for (const Bytes& bad : cases) {
+      SCOPED_TRACE(to_text(bad));
+      Bytes commands = bad;
+      RespWriter(commands).command({"RESTORE", "later", "0", "x", "ABSTTL"});
+      const ApplyResult result = apply(sink, commands);
+      ASSERT_TRUE(result.error);
+      EXPECT_GE(result.counts.failed, 1U);
+      EXPECT_EQ(result.counts.causes[static_cast<std::size_t>(Cause::kRefused)],
+                result.counts.failed);
+      EXPECT_EQ(digest(*b), before);
+    }
+  }
+}
+
+TEST_F(Redis, TransactionsAreCountedByWhatTheirEndSays) {
+  RedisServer there;
+  const auto b = link(there);
+  ask(*b, {"SET", "text", "1"});
+  RedisSink sink(there.address(), ApplyMode::kOverwrite, nullptr);
+  Bytes commands = one({"MULTI"});
+  RespWriter writer(commands);
+  writer.command({"DEL", "l"});
+  writer.command({"RPUSH", "l", "a"});
+  writer.command({"RPUSH", "text", "a"});
+  writer.command({"EXEC"});
+  writer.command({"SET", "after", "1"});
+  const ApplyResult result = apply(sink, commands);
+  EXPECT_EQ(result.counts.commands, 6U);
+  EXPECT_EQ(result.counts.failed, 1U);
+  EXPECT_EQ(result.counts.causes[static_cast<std::size_t>(Cause::kWrongType)], 1U);
+  EXPECT_EQ(ask(*b, {"GET", "after"}).text, "1");
+}
+
+// Whoever writes while keys are listed: what was there all the time arrives.
+TEST_F(Redis, WritersOnBothSidesLoseNothing) {
+  RedisServer here(kDebug);
+  RedisServer there(kDebug);
+  const auto a = link(here);
+  const auto b = link(there);
+  for (int i = 0; i < 5000; ++i) a->commands().command({"SET", "stable" + std::to_string(i), "v"});
+  for (int i = 0; i < 5000; ++i) ASSERT_TRUE(a->reply().has_value());
+  ask(*a, {"SADD", "busy", "start"});
+  std::atomic<bool> stop = false;
+  const auto writer = [&stop](const RedisServer& server, const std::string& prefix) {
+    const auto own = link(server);
+    for (int i = 0; !stop; ++i) {
+      const std::string key = prefix + std::to_string(i % 500);
+      own->commands().command({"SET", key, std::to_string(i)});
+      own->commands().command({"DEL", prefix + std::to_string((i + 250) % 500)});
+      own->commands().command({"SADD", "busy", std::to_string(i)});
+      for (int n = 0; n < 3; ++n) {
+        if (!own->reply().has_value()) return;
+      }
+    }
+  };
+  std::thread first([&] { writer(here, "moving-a"); });
+  std::thread second([&] { writer(there, "moving-b"); });
+  RedisSourceOptions options;
+  options.part_size = 50'000;
+  const auto from = source(here, options);
+  RedisSink sink(there.address(), ApplyMode::kFillMissing, nullptr);
+  const ApplyCounts counts = copy(*from, sink);
+  stop = true;
+  first.join();
+  second.join();
+  EXPECT_EQ(counts.failed, 0U);
+  for (int i = 0; i < 5000; ++i) {
+    ASSERT_EQ(ask(*b, {"EXISTS", "stable" + std::to_string(i)}).integer, 1) << i;
+  }
+}
+
+TEST_F(Redis, AServerThatDiesIsAClearErrorOnEitherSide) {
+  RedisServer here;
+  RedisServer there;
+  const auto a = link(here);
+  for (int i = 0; i < 2000; ++i)
+    a->commands().command({"SET", "k" + std::to_string(i), std::string(200, 'v')});
+  for (int i = 0; i < 2000; ++i) ASSERT_TRUE(a->reply().has_value());
+  RedisSourceOptions options;
+  options.part_size = 100'000;
+  const auto from = source(here, options);
+  auto part = from->next();
+  ASSERT_TRUE(part.has_value());
+  RedisSink sink(there.address(), ApplyMode::kFillMissing, nullptr);
+  // Dies while the part is read.
+  class Killer final : public PartContent {
+   public:
+    Killer(ByteSpan bytes, RedisServer& server) : rest_(bytes), server_(server) {}
+    Result<std::size_t, Error> read(MutableByteSpan out) override {
+      if (++reads_ == 3) server_.kill();
+      return rest_.read(out.first(std::min<std::size_t>(out.size(), 20'000)));
+    }
+
+   private:
+    MemoryContent rest_;
+    RedisServer& server_;
+    int reads_ = 0;
+  };
+  Killer content(part.value()->commands, there);
+  const ApplyResult result = sink.apply(info(1), content);
+  ASSERT_TRUE(result.error);
+  EXPECT_NE(result.error->message.find("pushing again is harmless"), std::string::npos)
+      << result.error->message;
+  EXPECT_GT(result.counts.causes[static_cast<std::size_t>(Cause::kConnectionLost)], 0U);
+  EXPECT_EQ(result.counts.commands, part.value()->command_count);
+  here.kill();
+  Result<void, Error> end = success();
+  for (;;) {
+    auto next = from->next();
+    if (next.has_value() && next.value()) continue;
+    ASSERT_FALSE(next.has_value()) << "an end after a crash would be a loss";
+    EXPECT_NE(next.error().message.find("was lost"), std::string::npos);
+    break;
+  }
+}
+
+TEST_F(Redis, TheRateCanChangeWhileItRuns) {
+  RedisServer here;
+  const auto a = link(here);
+  for (int i = 0; i < 300; ++i) {
+    ask(*a, {"SET", "k" + std::to_string(i), noise(2000, static_cast<std::uint64_t>(i))});
+  }
+  testing::ManualClock clock{WallTime{}};
+  RedisSourceOptions options;
+  options.part_size = 100'000;
+  options.bytes_per_second = 1000;  // 65,536 at once, then 100 seconds a part
+  auto opened = RedisSource::open(here.address(), options, clock, nullptr);
+  ASSERT_TRUE(opened.has_value());
+  RedisSource& from = *opened.value();
+  std::atomic<int> parts = 0;
+  std::thread reader([&] {
+    while (true) {
+      auto part = from.next();
+      if (!part.has_value() || !part.value()) return;
+      ++parts;
+    }
+  });
+  while (from.progress().bytes == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_EQ(parts, 0) << "time stands still, so the first part is not paid";
+  from.set_rate(0);
+  reader.join();
+  EXPECT_GT(parts, 4);
+}
+
+TEST_F(Redis, AWaitCanBeInterrupted) {
+  RedisServer here;
+  const auto a = link(here);
+  for (int i = 0; i < 100; ++i) {
+    ask(*a, {"SET", "k" + std::to_string(i), noise(2000, static_cast<std::uint64_t>(i))});
+  }
+  testing::ManualClock clock{WallTime{}};
+  RedisSourceOptions options;
+  options.part_size = 100'000;
+  options.bytes_per_second = 1;
+  auto opened = RedisSource::open(here.address(), options, clock, nullptr);
+  ASSERT_TRUE(opened.has_value());
+  std::thread stopper([&] {
+    while (opened.value()->progress().bytes == 0) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    opened.value()->interrupt();
+  });
+  const auto part = opened.value()->next();
+  stopper.join();
+  ASSERT_FALSE(part.has_value());
+  EXPECT_EQ(part.error().kind, ErrorKind::kInterrupted);
+}
+
+}  // namespace
+}  // namespace sealane::warm
