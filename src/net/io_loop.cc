@@ -30,6 +30,12 @@ IoLoop::IoLoop() : parts_(std::make_unique<Parts>()) {
 IoLoop::~IoLoop() {
   parts_->context.stop();
   parts_->thread->join();
+  // What was posted and not yet run may own what ends on this loop's thread: a lane, say. From here
+  // on this is that thread, and there is no other.
+  parts_->id = std::this_thread::get_id();
+  parts_->work.reset();
+  parts_->context.restart();
+  parts_->context.poll();
 }
 
 void IoLoop::post(std::function<void()> task) { asio::post(parts_->context, std::move(task)); }

@@ -11,7 +11,9 @@ namespace sealane::net {
 class IoLoop {
  public:
   IoLoop();   // starts the thread
-  ~IoLoop();  // ends it; what has not run by then never runs. Not from its own thread.
+  // Ends it. What was posted still runs, here; waits and timers that are not due never call. Not from
+  // its own thread, and nobody may post from another meanwhile.
+  ~IoLoop();
   IoLoop(const IoLoop&) = delete;
   IoLoop& operator=(const IoLoop&) = delete;
 
