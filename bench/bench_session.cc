@@ -12,13 +12,14 @@ std::uint64_t allocations = 0;  // one thread
 }
 
 // NOLINTBEGIN(misc-new-delete-overloads): both forms of each are here
-void* operator new(std::size_t size) {
+// Not inlined: g++ would see free() beside operator new and take them for mismatched.
+[[gnu::noinline]] void* operator new(std::size_t size) {
   ++allocations;
   if (void* memory = std::malloc(size)) return memory;
   throw std::bad_alloc();
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 // NOLINTEND(misc-new-delete-overloads)
 
 namespace {

@@ -10,9 +10,9 @@ namespace sealane::net {
 // Everything handed to it runs on its one thread, never inside the call that handed it over.
 class IoLoop {
  public:
-  IoLoop();   // starts the thread
-  // Ends it. What was posted still runs, here; waits and timers that are not due never call. Not from
-  // its own thread, and nobody may post from another meanwhile.
+  IoLoop();  // starts the thread
+  // Ends it. What was posted still runs, here; waits and timers that are not due never call. Not
+  // from its own thread, and nobody may post from another meanwhile.
   ~IoLoop();
   IoLoop(const IoLoop&) = delete;
   IoLoop& operator=(const IoLoop&) = delete;
