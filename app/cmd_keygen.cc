@@ -6,6 +6,7 @@
 #include "app/keys.h"
 #include "app/paths.h"
 #include "app/prompt.h"
+#include "base/copy_bytes.h"
 #include "sealane/identity/keys.h"
 
 namespace sealane::app {
@@ -70,8 +71,8 @@ SecretBytes recovery_text(const identity::AgeIdentity& key, const std::string& r
       "# away from the hosts that are backed up, and keep a second one elsewhere.\n";
   const SecretBytes secret = key.format();
   SecretBytes text(header.size() + secret.size() + 1);
-  std::ranges::copy(as_bytes(header), text.fill().begin());
-  std::ranges::copy(secret.expose(), text.fill().subspan(header.size()).begin());
+  copy_bytes(as_bytes(header), text.fill().begin());
+  copy_bytes(secret.expose(), text.fill().subspan(header.size()).begin());
   text.fill().back() = std::byte{'\n'};
   return text;
 }

@@ -1,9 +1,8 @@
 // The entropy channel into memory, beside what one core needs for the encryption alone.
 //   one_core     AES-128-CBC by OpenSSL, 16 KiB chunks one after the other, nothing else
 //   cores        sender and receiver core in one thread: chunks are made, cut, opened, copied
-//   channel      Pusher to ChannelServer over a UNIX socket, each with its threads; the spool lies
-//   in
-//                memory (/dev/shm) and the sink reads all of it
+//   channel      Pusher to ChannelServer over a UNIX socket, each with its threads; the spool
+//                lies in memory (/dev/shm) and the sink reads all of it
 // `foreign` is the bare dialect; `signed` adds the digest, twice: SHA-256 bounds it.
 #include <benchmark/benchmark.h>
 #include <unistd.h>
@@ -85,10 +84,9 @@ void cores(benchmark::State& state, bool encrypted) {
         sender.output_sent(taken);
       }
       while (const std::size_t size = sender.claim_plaintext()) {
-        Bytes chunks(encoder.encoded_size(size));
-        encoder.encode(ByteSpan(plaintext).subspan(from, size), chunks);
+        sender.supply(encoder.encode(ByteSpan(plaintext).subspan(from, size), sender.take_spent()),
+                      {});
         from += size;
-        sender.supply(std::move(chunks), {});
       }
     }
     receiver.on_end({});

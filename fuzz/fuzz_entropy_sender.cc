@@ -34,10 +34,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     switch (*step & 7U) {
       case 0:
         if (const std::size_t wanted = sender.claim_plaintext(); wanted > 0) {
-          Bytes chunks(encoder.encoded_size(wanted));
-          encoder.encode(ByteSpan(plaintext).subspan(supplied, wanted), chunks);
+          sender.supply(
+              encoder.encode(ByteSpan(plaintext).subspan(supplied, wanted), sender.take_spent()),
+              now);
           supplied += wanted;
-          sender.supply(std::move(chunks), now);
         }
         break;
       case 1:

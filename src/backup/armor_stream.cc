@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backup/engine.h"
+#include "base/copy_bytes.h"
 
 namespace sealane::backup {
 namespace {
@@ -36,7 +37,7 @@ Result<std::size_t, Error> ArmorSource::read(MutableByteSpan out) {
     SEALANE_TRY(decode(ByteSpan(buffer_).first(got)));
   }
   const auto part = ByteSpan(data_).subspan(given_, std::min(out.size(), data_.size() - given_));
-  std::ranges::copy(part, out.begin());
+  copy_bytes(part, out.begin());
   given_ += part.size();
   return part.size();
 }

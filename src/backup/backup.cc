@@ -4,6 +4,7 @@
 #include "backup/engine.h"
 #include "backup/operations.h"
 #include "backup/url.h"
+#include "base/copy_bytes.h"
 #include "crypto/hash.h"
 #include "repo/names.h"
 #include "seal/age.h"
@@ -29,7 +30,7 @@ class MemorySource final : public flow::ByteSource {
   explicit MemorySource(ByteSpan rest) : rest_(rest) {}
   Result<std::size_t, Error> read(MutableByteSpan out) override {
     const std::size_t size = std::min(out.size(), rest_.size());
-    std::ranges::copy(rest_.first(size), out.begin());
+    copy_bytes(rest_.first(size), out.begin());
     rest_ = rest_.subspan(size);
     return size;
   }

@@ -10,6 +10,7 @@
 
 #include "backup/unpack.h"
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "crypto/hash.h"
 #include "flow/block_pool.h"
 #include "flow/ordered_stage.h"
@@ -101,7 +102,7 @@ struct SealFlow {
   // Fills `buffer` unless the source ends, beginning with what was read ahead, and keeps what is
   // beyond `block` for the next. The size of this block; `last` if nothing follows.
   Result<std::size_t, Error> fill(MutableByteSpan buffer, std::size_t block, bool& last) {
-    std::ranges::copy(ByteSpan(ahead).first(ahead_size), buffer.begin());
+    copy_bytes(ByteSpan(ahead).first(ahead_size), buffer.begin());
     std::size_t have = std::exchange(ahead_size, 0);
     while (have < buffer.size()) {
       SEALANE_TRY(const std::size_t got, in.read(buffer.subspan(have)));
@@ -112,7 +113,7 @@ struct SealFlow {
     ended = last;
     if (last) return have;
     ahead_size = have - block;
-    std::ranges::copy(buffer.subspan(block, ahead_size), ahead.begin());
+    copy_bytes(buffer.subspan(block, ahead_size), ahead.begin());
     return block;
   }
 
@@ -308,12 +309,12 @@ class PackingLane final : public Lane {
     if (!repack_.turn.enter(index, halt_)) return success();  // give() will not be called either
     flow_.packed_size += packed;
     const std::size_t before = repack_.remainder_size;
-    std::ranges::copy(ByteSpan(repack_.remainder).first(before),
-                      packed_.bytes().subspan(chunk_size - before).begin());
+    copy_bytes(ByteSpan(repack_.remainder).first(before),
+               packed_.bytes().subspan(chunk_size - before).begin());
     auto stream = ByteSpan(packed_.bytes()).subspan(chunk_size - before, before + packed);
     if (!last_) {
       repack_.remainder_size = stream.size() % chunk_size;
-      std::ranges::copy(stream.last(repack_.remainder_size), repack_.remainder.begin());
+      copy_bytes(stream.last(repack_.remainder_size), repack_.remainder.begin());
       stream = stream.first(stream.size() - repack_.remainder_size);
     }
     const std::uint64_t first_chunk = repack_.next_chunk;
@@ -370,7 +371,7 @@ struct OpenFlow {
   Result<std::size_t, Error> read(MutableByteSpan buffer) {
     if (first.empty()) return in.read(buffer);
     const std::size_t size = std::min(first.size(), buffer.size());
-    std::ranges::copy(first.first(size), buffer.begin());
+    copy_bytes(first.first(size), buffer.begin());
     first = first.subspan(size);
     return size;
   }
@@ -379,7 +380,7 @@ struct OpenFlow {
     std::size_t have = 0;
     if (offset < first.size()) {
       have = std::min(first.size() - static_cast<std::size_t>(offset), buffer.size());
-      std::ranges::copy(first.subspan(static_cast<std::size_t>(offset), have), buffer.begin());
+      copy_bytes(first.subspan(static_cast<std::size_t>(offset), have), buffer.begin());
     }
     if (have == buffer.size()) return have;
     SEALANE_TRY(const std::size_t got,
@@ -432,7 +433,7 @@ class OpenLane final : public Lane {
     if (flow_.done) return false;
     if (flow_.read_from != nullptr) return true;
     const auto buffer = sealed_.bytes().first(flow_.capacity);
-    std::ranges::copy(ByteSpan(flow_.carry).first(flow_.carry_size), buffer.begin());
+    copy_bytes(ByteSpan(flow_.carry).first(flow_.carry_size), buffer.begin());
     have_ = std::exchange(flow_.carry_size, 0);
     while (have_ < buffer.size() && !at_end_) {
       SEALANE_TRY(const std::size_t got, flow_.read(buffer.subspan(have_)));
@@ -442,7 +443,7 @@ class OpenLane final : public Lane {
     SEALANE_TRY(cut(kMaxCuts));
     if (!flow_.done) {
       const auto rest = buffer.first(have_).subspan(consumed_);
-      std::ranges::copy(rest, flow_.carry.begin());
+      copy_bytes(rest, flow_.carry.begin());
       flow_.carry_size = rest.size();
     }
     return true;

@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "base/utf8.h"
 
 namespace sealane::backup {
@@ -74,7 +75,7 @@ bool is_plain(std::string_view text) {
 
 void put_text(Bytes& header, Field field, std::string_view text) {
   const auto bytes = as_bytes(text.substr(0, field.size));
-  std::ranges::copy(bytes, header.begin() + static_cast<std::ptrdiff_t>(field.offset));
+  copy_bytes(bytes, header.begin() + static_cast<std::ptrdiff_t>(field.offset));
 }
 
 // Octal digits and a final NUL. REQUIRES: it fits.

@@ -13,6 +13,7 @@
 #include "backup/redis_address.h"
 #include "backup/redis_client.h"
 #include "base/byte_reader.h"
+#include "base/copy_bytes.h"
 
 namespace sealane::backup {
 namespace {
@@ -54,7 +55,7 @@ class RedisDump final : public DumpStream {
       const auto ready = static_cast<std::size_t>(sure() - passed_);
       if (ready > 0) {
         const std::size_t count = std::min(ready, out.size());
-        std::ranges::copy(ByteSpan(buffer_).subspan(begin_, count), out.begin());
+        copy_bytes(ByteSpan(buffer_).subspan(begin_, count), out.begin());
         begin_ += count;
         passed_ += count;
         return count;

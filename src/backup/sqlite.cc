@@ -14,6 +14,7 @@
 #include "backup/url.h"
 #include "base/byte_reader.h"
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "flow/descriptor.h"
 #include "flow/thread.h"
 #include "store/atomic_file.h"
@@ -245,7 +246,7 @@ class ValueHasher {
   void bytes(ByteSpan data) {
     if (data.size() > buffer_.size() - used_) flush();
     if (data.size() > buffer_.size()) return hash_.update(data);
-    std::ranges::copy(data, buffer_.begin() + static_cast<std::ptrdiff_t>(used_));
+    copy_bytes(data, buffer_.begin() + static_cast<std::ptrdiff_t>(used_));
     used_ += data.size();
   }
   void flush() {
@@ -368,7 +369,7 @@ class PageStream final : public DumpStream {
       if (sink_ && !sink_->ready().empty()) {
         const ByteSpan ready = sink_->ready();
         const std::size_t size = std::min(out.size(), ready.size());
-        std::ranges::copy(ready.first(size), out.begin());
+        copy_bytes(ready.first(size), out.begin());
         sink_->take(size);
         return size;
       }
@@ -391,7 +392,7 @@ class PageStream final : public DumpStream {
     // As SQLite's own copy: the page count is stated and marked as valid.
     MutableByteSpan header(first_page);
     store_integer(header.subspan(28), source_->page_count);
-    std::ranges::copy(header.subspan(24, 4), header.subspan(92).begin());
+    copy_bytes(header.subspan(24, 4), header.subspan(92).begin());
     const auto lock_page = static_cast<std::uint32_t>(kPendingByte / source_->page_size + 1);
     sink_.emplace(std::move(first_page), source_->page_count, lock_page);
 

@@ -15,6 +15,7 @@
 
 #include "base/byte_reader.h"
 #include "base/check.h"
+#include "base/copy_bytes.h"
 
 namespace sealane::backup {
 namespace {
@@ -96,7 +97,7 @@ void ContentHash::write(std::uint64_t offset, ByteSpan data) {
     if (size == kBlock) {
       hash_block(block, data.first(size));
     } else {
-      std::ranges::copy(data.first(size), partial_.begin() + static_cast<std::ptrdiff_t>(into));
+      copy_bytes(data.first(size), partial_.begin() + static_cast<std::ptrdiff_t>(into));
       partial_offset_ = block;
       has_partial_ = true;
     }
@@ -143,7 +144,7 @@ Result<std::size_t, Error> TreeReader::read(MutableByteSpan out) {
     if (!pending_.empty()) {
       const ByteSpan ready = ByteSpan(pending_).subspan(pending_taken_);
       const std::size_t size = std::min(ready.size(), rest.size());
-      std::ranges::copy(ready.first(size), rest.begin());
+      copy_bytes(ready.first(size), rest.begin());
       filled += size;
       pending_taken_ += size;
       if (pending_taken_ == pending_.size()) {

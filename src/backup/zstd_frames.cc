@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/copy_bytes.h"
+
 namespace sealane::backup {
 namespace {
 
@@ -136,7 +138,7 @@ Result<FrameScanner::Piece, FrameError> FrameScanner::next(ByteSpan in) {
     }
     const std::size_t size = field_size(state_, descriptor_);
     const std::size_t take = std::min(size - have_, in.size() - at);
-    std::ranges::copy(in.subspan(at, take), field_.begin() + static_cast<std::ptrdiff_t>(have_));
+    copy_bytes(in.subspan(at, take), field_.begin() + static_cast<std::ptrdiff_t>(have_));
     at += take;
     have_ += take;
     if (have_ < size) break;

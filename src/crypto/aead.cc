@@ -1,5 +1,6 @@
 #include "crypto/aead.h"
 
+#include "base/copy_bytes.h"
 #include "crypto/aead_ipsec_mb.h"
 #include "crypto/cpu.h"
 #include "crypto/openssl.h"
@@ -42,7 +43,7 @@ class OpenSslAead final : public Aead {
     }
     check_aead_sizes(associated_data, sealed.size() - kAeadTagSize, out.size());
     ByteArray<kAeadTagSize> tag;
-    std::ranges::copy(sealed.last(kAeadTagSize), tag.begin());
+    copy_bytes(sealed.last(kAeadTagSize), tag.begin());
     start(nonce, Direction::kOpen, associated_data);
     run(sealed.first(out.size()), out);
     SEALANE_CHECK(

@@ -3,6 +3,7 @@
 #ifdef SEALANE_HAVE_IPSEC_MB
 #include <intel-ipsec-mb.h>
 
+#include "base/copy_bytes.h"
 #include "crypto/hash.h"
 
 namespace sealane::crypto {
@@ -100,7 +101,7 @@ class IpsecMbChaCha20Poly1305 final : public Aead {
     }
     check_aead_sizes(associated_data, sealed.size() - kAeadTagSize, out.size());
     ByteArray<kAeadTagSize> tag;  // `out` may lie over it
-    std::ranges::copy(sealed.last(kAeadTagSize), tag.begin());
+    copy_bytes(sealed.last(kAeadTagSize), tag.begin());
     start(nonce, associated_data);
     if (!out.empty()) {
       IMB_CHACHA20_POLY1305_DEC_UPDATE(manager(), as_uchar(key_.expose()), &context_, as_uchar(out),

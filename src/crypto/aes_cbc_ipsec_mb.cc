@@ -6,6 +6,8 @@
 #include <array>
 #include <new>
 
+#include "base/copy_bytes.h"
+
 namespace sealane::crypto {
 namespace {
 
@@ -63,11 +65,11 @@ class IpsecMbAesCbc final : public AesCbc {
   Opened decrypt(ByteSpan ciphertext, MutableByteSpan out) override {
     check_cbc_sizes(ciphertext, out);
     ByteArray<kBlockSize> from;  // copied: in place, the ciphertext goes
-    std::ranges::copy(iv_.expose(), from.begin());
+    copy_bytes(iv_.expose(), from.begin());
     for (std::size_t at = 0; at < ciphertext.size(); at += kJobLimit) {
       const std::size_t size = std::min(kJobLimit, ciphertext.size() - at);
       ByteArray<kBlockSize> next;
-      std::ranges::copy(ciphertext.subspan(at + size - kBlockSize, kBlockSize), next.begin());
+      copy_bytes(ciphertext.subspan(at + size - kBlockSize, kBlockSize), next.begin());
       set(0, as_uchar(ciphertext) + at, as_uchar(out) + at, size, as_uchar(ByteSpan(from)));
       run(1, IMB_DIR_DECRYPT);
       from = next;

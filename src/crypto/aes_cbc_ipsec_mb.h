@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "crypto/aes_cbc.h"
 
 namespace sealane::crypto {
@@ -23,7 +24,7 @@ inline ByteArray<AesCbc::kBlockSize> last_cbc_block(ByteSpan plaintext) {
   const ByteSpan tail = plaintext.last(plaintext.size() % AesCbc::kBlockSize);
   ByteArray<AesCbc::kBlockSize> block;
   block.fill(static_cast<std::byte>(AesCbc::kBlockSize - tail.size()));
-  std::ranges::copy(tail, block.begin());
+  copy_bytes(tail, block.begin());
   return block;
 }
 // Without a branch or an address that depends on the bytes. REQUIRES: not empty, whole blocks.

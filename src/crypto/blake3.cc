@@ -5,6 +5,7 @@
 
 #include "base/byte_reader.h"
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "crypto/blake3_core.h"
 #include "crypto/hash.h"
 #include "sealane/base/secret.h"
@@ -185,7 +186,7 @@ class Hasher {
         store_integer(MutableByteSpan(bytes).subspan(4 * i, 4), words[i], Endian::kLittle);
       }
       const std::size_t taken = std::min(out.size(), kBlockSize - skip);
-      std::ranges::copy(ByteSpan(bytes).subspan(skip, taken), out.begin());
+      copy_bytes(ByteSpan(bytes).subspan(skip, taken), out.begin());
       out = out.subspan(taken);
       skip = 0;
       ++root.counter;
@@ -219,8 +220,7 @@ class Hasher {
         buffer_.fill(std::byte{0});
       }
       const std::size_t taken = std::min(part.size(), kBlockSize - buffer_size_);
-      std::ranges::copy(part.first(taken),
-                        buffer_.begin() + static_cast<std::ptrdiff_t>(buffer_size_));
+      copy_bytes(part.first(taken), buffer_.begin() + static_cast<std::ptrdiff_t>(buffer_size_));
       buffer_size_ += taken;
       part = part.subspan(taken);
     }
@@ -349,7 +349,7 @@ void Blake3::finish(MutableByteSpan out, std::uint64_t offset) const {
 Blake3Digest blake3(ByteSpan data) {
   if (data.size() <= blake3_core::kBlockSize) {  // one compression; many keys are made this way
     ByteArray<blake3_core::kBlockSize> block{};
-    std::ranges::copy(data, block.begin());
+    copy_bytes(data, block.begin());
     blake3_core::Node node{blake3_core::kHashKey, blake3_core::load_block(block.data()), 0,
                            static_cast<std::uint32_t>(data.size()),
                            blake3_core::kChunkStart | blake3_core::kChunkEnd | blake3_core::kRoot};

@@ -2,6 +2,7 @@
 
 #include "base/byte_reader.h"
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "crypto/openssl.h"
 #include "crypto/sodium.h"
 
@@ -67,7 +68,7 @@ void ChaCha20::xor_in_place(Nonce nonce, std::uint64_t counter, MutableByteSpan 
 void ChaCha20::start(Nonce nonce, std::uint64_t counter) {
   ByteArray<16> iv;  // OpenSSL's: the counter, little-endian, then the nonce
   store_integer(MutableByteSpan(iv), counter, Endian::kLittle);
-  std::ranges::copy(nonce, iv.begin() + 8);
+  copy_bytes(nonce, iv.begin() + 8);
   SEALANE_CHECK(EVP_EncryptInit_ex2(state_->context.get(), nullptr, nullptr, as_uchar(ByteSpan(iv)),
                                     nullptr) == 1);
 }

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "base/copy_bytes.h"
 #include "crypto/openssl.h"
 #include "sealane/base/secret.h"
 
@@ -41,10 +42,10 @@ Digest hmac(ByteSpan key, ByteSpan data) {
   if (key.size() > kBlockSize) {
     hash.update(key);
     Digest short_key = hash.finish();
-    std::ranges::copy(short_key, pad.begin());
+    copy_bytes(short_key, pad.begin());
     cleanse(short_key);
   } else {
-    std::ranges::copy(key, pad.begin());
+    copy_bytes(key, pad.begin());
   }
   for (std::byte& b : pad) b ^= std::byte{0x36};
   hash.update(pad);

@@ -1,6 +1,7 @@
 #include "crypto/kdf.h"
 
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "crypto/hash.h"
 #include "crypto/openssl.h"
 #include "sealane/base/secret.h"
@@ -21,13 +22,13 @@ void hkdf(Digest (*hmac)(ByteSpan, ByteSpan), ByteSpan key_material, ByteSpan sa
   // T(i) = HMAC(PRK, T(i - 1) | info | i)
   SecretBytes input(kDigestSize + info.size() + 1);
   const MutableByteSpan text = input.fill();
-  std::ranges::copy(info, text.begin() + kDigestSize);
+  copy_bytes(info, text.begin() + kDigestSize);
   for (std::uint8_t counter = 1; !out.empty(); ++counter) {
     text.back() = std::byte{counter};
     block = hmac(pseudorandom_key, counter == 1 ? text.subspan(kDigestSize) : text);
-    std::ranges::copy(block, text.begin());
+    copy_bytes(block, text.begin());
     const std::size_t taken = std::min(out.size(), block.size());
-    std::ranges::copy(ByteSpan(block).first(taken), out.begin());
+    copy_bytes(ByteSpan(block).first(taken), out.begin());
     out = out.subspan(taken);
   }
   cleanse(pseudorandom_key);

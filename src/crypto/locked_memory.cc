@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "sealane/base/secret.h"
 
 namespace sealane::crypto {
@@ -27,7 +28,7 @@ LockedSecret::LockedSecret(ByteSpan secret) : size_(secret.size()) {
   SEALANE_CHECK(madvise(inner, inner_size, MADV_WIPEONFORK) == 0);
   locked_ = mlock(inner, inner_size) == 0;
   data_ = inner + inner_size - size_;
-  std::ranges::copy(secret, data_);
+  copy_bytes(secret, data_);
   SEALANE_CHECK(mprotect(inner, inner_size, PROT_READ) == 0);
 }
 

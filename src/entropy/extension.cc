@@ -2,6 +2,7 @@
 
 #include "base/byte_reader.h"
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "crypto/kdf.h"
 
 namespace sealane::entropy {
@@ -44,7 +45,7 @@ void encode(const Extension& value, BoundHeader bound, const ClusterSecret& secr
   writer.bytes(value.digest).u8(static_cast<std::uint8_t>(value.sender.size()));
   writer.text(value.sender);
   writer.bytes(block_mac(secret, value.snapshot, bound, writer.view()));
-  std::ranges::copy(writer.view(), out.begin());
+  copy_bytes(writer.view(), out.begin());
 }
 
 Result<Extension, ExtensionError> decode_extension(ByteSpan reserved, BoundHeader bound,
@@ -93,7 +94,7 @@ void encode(const Acknowledgement& value, const ClusterSecret& secret,
   writer.u32(value.part);
   const auto mac = crypto::hmac_sha256(mac_key(secret, value.snapshot).expose(), writer.view());
   writer.bytes(ByteSpan(mac).first(kAckMacSize));
-  std::ranges::copy(writer.view(), out.begin());
+  copy_bytes(writer.view(), out.begin());
 }
 
 Result<Acknowledgement, AckError> decode_acknowledgement(

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "base/utf8.h"
 #include "crypto/hash.h"
 
@@ -115,7 +116,7 @@ Result<Material, KeyFileError> read_armored(std::string_view text) {
         }
         return out;
       }
-      std::ranges::copy(as_bytes(line), body.fill().begin() + static_cast<std::ptrdiff_t>(size));
+      copy_bytes(as_bytes(line), body.fill().begin() + static_cast<std::ptrdiff_t>(size));
       size += line.size();
     }
     return KeyFileError::kNoEnd;

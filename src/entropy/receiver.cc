@@ -4,6 +4,7 @@
 
 #include "base/byte_reader.h"
 #include "base/check.h"
+#include "base/copy_bytes.h"
 
 namespace sealane::entropy {
 namespace {
@@ -71,7 +72,7 @@ std::size_t Receiver::receive(ByteSpan bytes, SteadyTime now) {
     switch (state_) {
       case State::kNegotiation:
         if (const ByteSpan whole = gather(in, kNegotiationSize); !whole.empty()) {
-          std::ranges::copy(whole, bound_.begin());
+          copy_bytes(whole, bound_.begin());
           gathered_.clear();
           on_negotiation();
         }
@@ -121,7 +122,7 @@ void Receiver::on_negotiation() {
 
 void Receiver::on_snapshot_header(SteadyTime now) {
   const ByteSpan whole = gathered_;
-  std::ranges::copy(whole.first(8), bound_.begin() + kNegotiationSize);
+  copy_bytes(whole.first(8), bound_.begin() + kNegotiationSize);
   const auto total = load<std::uint32_t>(whole.first(4));
   const auto flag = load<std::uint32_t>(whole.subspan(4, 4));
   if (flag > 1) return refuse(Reason::kBadEncryptFlag);

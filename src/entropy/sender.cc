@@ -4,6 +4,7 @@
 
 #include "base/byte_reader.h"
 #include "base/check.h"
+#include "base/copy_bytes.h"
 
 namespace sealane::entropy {
 namespace {
@@ -93,7 +94,7 @@ void ChunkEncoder::encode(ByteSpan plaintext, MutableByteSpan out) {
     const MutableByteSpan payload = out.subspan(kChunkLengthSize, size);
     out = out.subspan(kChunkLengthSize + size);
     if (!cipher_) {
-      std::ranges::copy(piece, payload.begin());
+      copy_bytes(piece, payload.begin());
       continue;
     }
     pieces_.push_back({piece, payload});
@@ -101,6 +102,12 @@ void ChunkEncoder::encode(ByteSpan plaintext, MutableByteSpan out) {
     cipher_->encrypt(pieces_);
     pieces_.clear();
   }
+}
+
+Bytes ChunkEncoder::encode(ByteSpan plaintext, Bytes memory) {
+  memory.resize(encoded_size(plaintext.size()));
+  encode(plaintext, MutableByteSpan(memory));
+  return memory;
 }
 
 // ---- the core -----------------------------------------------------------------------------------
@@ -138,6 +145,13 @@ void Sender::supply(Bytes chunks, SteadyTime now) {
   queue_.push_back({std::move(chunks), plaintext_size});
 }
 
+Bytes Sender::take_spent() {
+  if (spent_.empty()) return {};
+  Bytes out = std::move(spent_.back());
+  spent_.pop_back();
+  return out;
+}
+
 ByteSpan Sender::next_output() const {
   if (finished_ || queue_.empty()) return {};
   return ByteSpan(queue_.front().bytes).subspan(front_sent_);
@@ -151,6 +165,7 @@ void Sender::output_sent(std::size_t size, SteadyTime now) {
   if (front_sent_ < queue_.front().bytes.size()) return;
   queued_size_ -= queue_.front().bytes.size();
   plaintext_sent_ += queue_.front().plaintext;
+  if (claimed_ < setup_.total) spent_.push_back(std::move(queue_.front().bytes));
   queue_.pop_front();
   front_sent_ = 0;
   if (!queue_.empty() || supplied_ < setup_.total) return;

@@ -48,6 +48,8 @@ class ChunkEncoder {
   // Lengths and payloads of all its chunks. REQUIRES: whole buffers, but for the snapshot's last
   // piece; `out` has encoded_size() bytes and does not overlap.
   void encode(ByteSpan plaintext, MutableByteSpan out);
+  // The same into memory that may have been used before.
+  Bytes encode(ByteSpan plaintext, Bytes memory);
 
  private:
   std::uint32_t buffer_size_;
@@ -88,6 +90,9 @@ class Sender {
   std::size_t claim_plaintext();
   // Chunks of the oldest piece that was claimed, by ChunkEncoder. REQUIRES: in that order.
   void supply(Bytes chunks, SteadyTime now);
+  // Memory of chunks that have left, to make others in; empty if there is none. What is new costs
+  // more than copying into it does: each page is a fault.
+  Bytes take_spent();
 
   // ---- stream core ----
   std::size_t receive(ByteSpan bytes, SteadyTime now);
@@ -118,6 +123,7 @@ class Sender {
   std::deque<Queued> queue_;  // the head first
   std::size_t queued_size_ = 0;
   std::size_t front_sent_ = 0;
+  std::vector<Bytes> spent_;        // no more than were queued
   std::deque<std::size_t> claims_;  // pieces that are being made
   std::uint64_t claimed_ = 0;
   std::uint64_t supplied_ = 0;

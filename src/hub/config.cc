@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/check.h"
+#include "base/copy_bytes.h"
 
 namespace sealane::hub {
 namespace {
@@ -89,7 +90,7 @@ bool read_member(Config& config, std::string_view name, const ordered_json& valu
     const auto bytes = read_base64(value, 32);
     if (!bytes || bytes->size() != 32) return false;
     config.share.emplace();
-    std::ranges::copy(*bytes, config.share->begin());
+    copy_bytes(*bytes, config.share->begin());
     return true;
   }
   auto proof = read_base64(value, kMaxProofSize);

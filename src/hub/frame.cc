@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/byte_reader.h"
+#include "base/copy_bytes.h"
 
 namespace sealane::hub {
 
@@ -10,7 +11,7 @@ Bytes encode_frame(ByteSpan payload) {
   SEALANE_CHECK(payload.size() <= kMaxPayloadSize);
   Bytes frame(kFrameHeaderSize + payload.size());
   store_integer(frame, static_cast<std::uint16_t>(payload.size()));
-  std::ranges::copy(payload, frame.begin() + kFrameHeaderSize);
+  copy_bytes(payload, frame.begin() + kFrameHeaderSize);
   return frame;
 }
 

@@ -1,5 +1,7 @@
 #include "hub/ids.h"
 
+#include "base/copy_bytes.h"
+
 namespace sealane::hub {
 namespace {
 
@@ -36,7 +38,7 @@ std::optional<ClientId> parse_client_id(std::string_view text) {
   const auto bytes = digits.size() == kDigits ? from_hex(digits) : std::nullopt;
   if (!bytes) return std::nullopt;
   ClientId id;
-  std::ranges::copy(*bytes, id.bytes.begin());
+  copy_bytes(*bytes, id.bytes.begin());
   return id;
 }
 

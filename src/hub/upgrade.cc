@@ -1,6 +1,7 @@
 #include "hub/upgrade.h"
 
 #include "base/byte_reader.h"
+#include "base/copy_bytes.h"
 #include "crypto/kdf.h"
 
 namespace sealane::hub {
@@ -72,7 +73,7 @@ UpgradeKeys derive_keys(const crypto::SharedSecret& secret,
   const auto direction = [&](std::size_t at) {
     const ByteSpan bytes = material.expose().subspan(at, kKeySize + kMaskSize);
     crypto::AeadNonce mask;
-    std::ranges::copy(bytes.last(kMaskSize), mask.begin());
+    copy_bytes(bytes.last(kMaskSize), mask.begin());
     return SealedFrames(crypto::AeadKey(bytes.first<kKeySize>()), mask);
   };
   return UpgradeKeys{.client = direction(0), .hub = direction(kKeySize + kMaskSize)};

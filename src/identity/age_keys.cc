@@ -1,5 +1,6 @@
 // age X25519 keys, recipients of both kinds, and the files that hold them.
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "base/limits.h"
 #include "identity/bech32.h"
 #include "identity/ssh_format.h"
@@ -58,7 +59,7 @@ SecretBytes AgeIdentity::format() const {
 Result<AgeRecipient, KeyError> AgeRecipient::parse(std::string_view text) {
   SEALANE_TRY(const auto data, parse_age_key(text, kRecipientPrefix, "age1"));
   AgeRecipient recipient;
-  std::ranges::copy(data.expose(), recipient.key.begin());
+  copy_bytes(data.expose(), recipient.key.begin());
   return recipient;
 }
 

@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "base/limits.h"
 #include "identity/ssh_format.h"
 #include "identity/wiped.h"
@@ -29,7 +30,7 @@ SecretBytes format_pem(std::string_view label, ByteSpan content) {
                   digits.text.size() + line_count);
   MutableByteSpan rest = out.fill();
   const auto put = [&rest](std::string_view text) {
-    std::ranges::copy(as_bytes(text), rest.begin());
+    copy_bytes(as_bytes(text), rest.begin());
     rest = rest.subspan(text.size());
   };
   for (const std::string_view part : {kBegin, label, kDashes, std::string_view("\n")}) put(part);
@@ -83,8 +84,8 @@ Error about(const std::string& path, std::string_view text) {
 
 SecretBytes format_pem_private_key(const SigningKey& key) {
   SecretBytes halves(2 * kHalfSize);
-  std::ranges::copy(key.seed().expose(), halves.fill().begin());
-  std::ranges::copy(key.public_key().bytes, halves.fill().begin() + kHalfSize);
+  copy_bytes(key.seed().expose(), halves.fill().begin());
+  copy_bytes(key.public_key().bytes, halves.fill().begin() + kHalfSize);
   return format_pem(kPrivateLabel, halves.expose());
 }
 
@@ -106,7 +107,7 @@ Result<crypto::Ed25519Public, KeyError> parse_pem_public_key(std::string_view te
   SEALANE_TRY(const SecretBytes content, decode_pem(text, kPublicLabel));
   if (content.size() != kHalfSize) return KeyError::kMalformed;
   crypto::Ed25519Public key;
-  std::ranges::copy(content.expose(), key.bytes.begin());
+  copy_bytes(content.expose(), key.bytes.begin());
   return key;
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/byte_reader.h"
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "base/limits.h"
 #include "crypto/cipher.h"
 #include "crypto/hash.h"
@@ -37,7 +38,7 @@ class SpanWriter {
   explicit SpanWriter(MutableByteSpan out) : rest_(out) {}
   void bytes(ByteSpan data) {
     SEALANE_CHECK(data.size() <= rest_.size());
-    std::ranges::copy(data, rest_.begin());
+    copy_bytes(data, rest_.begin());
     rest_ = rest_.subspan(data.size());
   }
   void text(std::string_view data) { bytes(as_bytes(data)); }

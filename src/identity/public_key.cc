@@ -3,6 +3,7 @@
 
 #include "base/byte_reader.h"
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "crypto/hash.h"
 #include "identity/ssh_format.h"
 #include "sealane/identity/keys.h"
@@ -54,7 +55,7 @@ Result<crypto::Ed25519Public, KeyError> decode_public_key_blob(ByteSpan blob) {
   crypto::Ed25519Public key;
   const auto bytes = reader.u32_prefixed(key.bytes.size());
   if (!bytes || bytes->size() != key.bytes.size() || !reader.empty()) return KeyError::kMalformed;
-  std::ranges::copy(*bytes, key.bytes.begin());
+  copy_bytes(*bytes, key.bytes.begin());
   return key;
 }
 

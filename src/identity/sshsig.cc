@@ -5,6 +5,7 @@
 
 #include "base/byte_reader.h"
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "crypto/hash.h"
 #include "identity/ssh_format.h"
 
@@ -87,7 +88,7 @@ std::optional<Signature> decode(std::string_view armoured) {
                       .hash = to_text(*hash),
                       .signature = {}};
   if (bytes->size() != signature.signature.size()) return std::nullopt;
-  std::ranges::copy(*bytes, signature.signature.begin());
+  copy_bytes(*bytes, signature.signature.begin());
   return signature;
 }
 

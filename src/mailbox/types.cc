@@ -1,5 +1,7 @@
 #include "mailbox/types.h"
 
+#include "base/copy_bytes.h"
+
 namespace sealane::mailbox {
 
 std::string to_text(const ClientId& id) { return to_hex(id.bytes); }
@@ -20,7 +22,7 @@ std::optional<ClientId> parse_client_id(std::string_view text) {
   const auto bytes = from_hex(digits);
   if (!bytes) return std::nullopt;
   ClientId id;
-  std::ranges::copy(*bytes, id.bytes.begin());
+  copy_bytes(*bytes, id.bytes.begin());
   return id;
 }
 

@@ -10,6 +10,7 @@
 #include <cerrno>
 
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "net/lane_impl.h"
 #include "net/resolve.h"
 #include "net/stream_transport.h"
@@ -767,8 +768,8 @@ void Lane::Impl::dispatch(const session::Received& message) {
   }
   const std::size_t end = (pipe_begin + pipe_size) % pipe.size();
   const std::size_t first = std::min(size, pipe.size() - end);
-  std::ranges::copy(message.payload.first(first), pipe.begin() + static_cast<std::ptrdiff_t>(end));
-  std::ranges::copy(message.payload.subspan(first), pipe.begin());
+  copy_bytes(message.payload.first(first), pipe.begin() + static_cast<std::ptrdiff_t>(end));
+  copy_bytes(message.payload.subspan(first), pipe.begin());
   pipe_size += size;
   if (pipe_size >= receive_limit) input_waits = true;
   wake();
@@ -949,9 +950,9 @@ Result<std::size_t, Error> Lane::read(MutableByteSpan out, SteadyTime deadline) 
     size = std::min(out.size(), lane.pipe_size);
     if (size == 0) return std::size_t{0};
     const std::size_t first = std::min(size, lane.pipe.size() - lane.pipe_begin);
-    std::ranges::copy(ByteSpan(lane.pipe).subspan(lane.pipe_begin, first), out.begin());
-    std::ranges::copy(ByteSpan(lane.pipe).first(size - first),
-                      out.begin() + static_cast<std::ptrdiff_t>(first));
+    copy_bytes(ByteSpan(lane.pipe).subspan(lane.pipe_begin, first), out.begin());
+    copy_bytes(ByteSpan(lane.pipe).first(size - first),
+               out.begin() + static_cast<std::ptrdiff_t>(first));
     lane.pipe_begin = (lane.pipe_begin + size) % lane.pipe.size();
     lane.pipe_size -= size;
     // Not at each byte: half of it free again is worth a turn.

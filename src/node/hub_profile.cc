@@ -2,6 +2,7 @@
 
 #include <cerrno>
 
+#include "base/copy_bytes.h"
 #include "crypto/hash.h"
 #include "node/hub_state.h"
 
@@ -14,8 +15,8 @@ SecretBytes format_profile(const HubProfile& profile) {
   head += "name: " + profile.name + '\n';
   const SecretBytes key = profile.key->to_pem();
   SecretBytes whole(head.size() + key.size());
-  std::ranges::copy(as_bytes(head), whole.fill().begin());
-  std::ranges::copy(key.expose(), whole.fill().begin() + static_cast<std::ptrdiff_t>(head.size()));
+  copy_bytes(as_bytes(head), whole.fill().begin());
+  copy_bytes(key.expose(), whole.fill().begin() + static_cast<std::ptrdiff_t>(head.size()));
   return whole;
 }
 

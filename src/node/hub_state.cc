@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/copy_bytes.h"
 #include "sealane/identity/keys.h"
 
 namespace sealane::node {
@@ -29,7 +30,7 @@ std::optional<crypto::Sha256Digest> parse_fingerprint(std::string_view text) {
       from_base64(text.substr(7), Base64Alphabet::kStandard, Base64Padding::kUnpadded);
   crypto::Sha256Digest digest{};
   if (!bytes || bytes->size() != digest.size()) return std::nullopt;
-  std::ranges::copy(*bytes, digest.begin());
+  copy_bytes(*bytes, digest.begin());
   return digest;
 }
 

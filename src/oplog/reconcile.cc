@@ -6,6 +6,7 @@
 
 #include "base/byte_reader.h"
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "crypto/hash.h"
 
 namespace sealane::oplog {
@@ -91,7 +92,7 @@ std::string_view describe(ReconcileError error) {
 // ---- ReconcileSet ----
 
 ReconcileSet::ReconcileSet(std::vector<Item> items, std::span<const std::byte, 32> seed) {
-  std::ranges::copy(seed, seed_.begin());
+  copy_bytes(seed, seed_.begin());
   std::ranges::sort(items);
   items.erase(std::unique(items.begin(), items.end()), items.end());
   members_.reserve(items.size());

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "sealane/base/error.h"
 
 namespace sealane::repo {
@@ -179,7 +180,7 @@ Result<ByteArray<32>, DocumentError> FieldReader::digest() {
   const auto bytes = from_hex(*found);
   if (!bytes || to_hex(*bytes) != *found) return bad_value();
   ByteArray<32> digest;
-  std::ranges::copy(*bytes, digest.begin());
+  copy_bytes(*bytes, digest.begin());
   return digest;
 }
 

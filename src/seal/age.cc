@@ -4,6 +4,7 @@
 
 #include "base/byte_reader.h"
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "crypto/aead.h"
 #include "crypto/hash.h"
 #include "crypto/kdf.h"
@@ -51,8 +52,8 @@ crypto::AeadKey derive_key(ByteSpan key_material, ByteSpan salt, std::string_vie
 // HKDF salt of the two curve stanzas: ephemeral share, recipient.
 ByteArray<64> share_salt(const crypto::X25519Public& share, const crypto::X25519Public& recipient) {
   ByteArray<64> salt;
-  std::ranges::copy(share, salt.begin());
-  std::ranges::copy(recipient, salt.begin() + kShareSize);
+  copy_bytes(share, salt.begin());
+  copy_bytes(recipient, salt.begin() + kShareSize);
   return salt;
 }
 
@@ -90,7 +91,7 @@ std::optional<crypto::X25519Public> parse_share(std::string_view text) {
   const auto bytes = from_base64(text, Base64Alphabet::kStandard, Base64Padding::kUnpadded);
   if (!bytes || bytes->size() != kShareSize) return std::nullopt;
   crypto::X25519Public share;
-  std::ranges::copy(*bytes, share.begin());
+  copy_bytes(*bytes, share.begin());
   return share;
 }
 
@@ -185,7 +186,7 @@ Result<crypto::SharedSecret, SealError> ssh_shared_secret(const crypto::X25519Pr
   auto inner = crypto::x25519(key, peer);
   if (!inner.has_value()) return on_failure;
   crypto::X25519Public point;
-  std::ranges::copy(inner.value().expose(), point.begin());
+  copy_bytes(inner.value().expose(), point.begin());
   auto outer = crypto::x25519(ssh_tweak(key_blob), point);
   cleanse(point);
   if (!outer.has_value()) return on_failure;

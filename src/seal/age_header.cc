@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/copy_bytes.h"
 #include "seal/age.h"
 
 namespace sealane::seal {
@@ -98,7 +99,7 @@ Result<std::variant<BytesNeeded, AgeHeader>, SealError> parse_age_header(ByteSpa
       }
       const auto mac = from_raw_base64(line->substr(kEndStart.size() + 1));
       if (!mac || mac->size() != header.mac.size()) return SealError::kHeaderMalformed;
-      std::ranges::copy(*mac, header.mac.begin());
+      copy_bytes(*mac, header.mac.begin());
       header.mac_input_size = line_start + kEndStart.size();
       header.size = kVersionLine.size() + lines.position();
       return Step(std::move(header));

@@ -2,6 +2,7 @@
 
 #include "base/byte_reader.h"
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "crypto/aead.h"
 
 namespace sealane::seal {
@@ -45,7 +46,7 @@ class ChunkStreamSealer final : public StreamSealer {
       store_integer(out, static_cast<std::uint32_t>(out.size() - kLengthSize));
       crypto::AeadNonce nonce;
       random_.fill(nonce);
-      std::ranges::copy(nonce, out.begin() + kLengthSize);
+      copy_bytes(nonce, out.begin() + kLengthSize);
       aead_->seal(nonce, {}, plaintext, out.subspan(kLengthSize + kAeadNonceSize));
     }
 
@@ -98,7 +99,7 @@ class ChunkStreamOpener final : public StreamOpener {
                                  MutableByteSpan out) override {
       SEALANE_CHECK(sealed.size() == chunk.size && out.size() == chunk.plaintext_size);
       crypto::AeadNonce nonce;
-      std::ranges::copy(sealed.subspan(kLengthSize, kAeadNonceSize), nonce.begin());
+      copy_bytes(sealed.subspan(kLengthSize, kAeadNonceSize), nonce.begin());
       const ByteSpan body = sealed.subspan(kLengthSize + kAeadNonceSize);
       if (!aead_->open(nonce, {}, body, out).has_value()) return SealError::kNotAuthentic;
       if (!chunk.noncanonical) return success();

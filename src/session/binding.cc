@@ -2,6 +2,7 @@
 
 #include "base/byte_reader.h"
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "crypto/hash.h"
 #include "crypto/kdf.h"
 
@@ -37,11 +38,11 @@ ByteArray<kBindingSize> encode(const Binding& binding, const crypto::Ed25519Seed
   out[0] = std::byte{kVersion};
   out[1] = static_cast<std::byte>(binding.role);
   const MutableByteSpan rest = MutableByteSpan(out).subspan(2);
-  std::ranges::copy(binding.sender_body, rest.begin());
-  std::ranges::copy(binding.receiver_body, rest.subspan(binding.sender_body.size()).begin());
+  copy_bytes(binding.sender_body, rest.begin());
+  copy_bytes(binding.receiver_body, rest.subspan(binding.sender_body.size()).begin());
   const crypto::Ed25519Signature signature =
       crypto::ed25519_sign(seed, binding_transcript(binding));
-  std::ranges::copy(signature, rest.last(signature.size()).begin());
+  copy_bytes(signature, rest.last(signature.size()).begin());
   return out;
 }
 

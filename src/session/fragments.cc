@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/copy_bytes.h"
 
 namespace sealane::session {
 namespace {
@@ -28,7 +29,7 @@ bool Reassembler::merge(Chain& chain, const Fragment& fragment) {
   const auto take = [&](std::uint64_t from, std::uint64_t to) {
     if (from >= to) return;
     const ByteSpan bytes = fragment.piece.subspan(from - begin, to - from);
-    std::ranges::copy(bytes, chain.message.begin() + static_cast<std::ptrdiff_t>(from));
+    copy_bytes(bytes, chain.message.begin() + static_cast<std::ptrdiff_t>(from));
     anything_new = true;
   };
   Run merged{begin, end};

@@ -1,6 +1,7 @@
 #include "session/key_schedule.h"
 
 #include "base/byte_reader.h"
+#include "base/copy_bytes.h"
 #include "crypto/cipher.h"
 #include "crypto/hash.h"
 
@@ -18,8 +19,8 @@ Key hash_psk(ByteSpan psk, std::string_view label) {
   inner.update(as_bytes(label));
   SecretBytes outer_input(32 + kSalt.size() + label.size());
   inner.finish(outer_input.fill().first(32));
-  std::ranges::copy(as_bytes(kSalt), outer_input.fill().begin() + 32);
-  std::ranges::copy(as_bytes(label), outer_input.fill().begin() + 32 + kSalt.size());
+  copy_bytes(as_bytes(kSalt), outer_input.fill().begin() + 32);
+  copy_bytes(as_bytes(label), outer_input.fill().begin() + 32 + kSalt.size());
   crypto::Sha3Digest digest = crypto::sha3_256(outer_input.expose());
   Key key(digest);
   cleanse(digest);
@@ -49,7 +50,7 @@ Result<CipherKey, crypto::CurveError> derive_cipher_key(const crypto::X25519Priv
                                                         const PskKeys* psk) {
   SEALANE_TRY(const auto shared, crypto::x25519(own, peer));
   ByteArray<32> bytes;
-  std::ranges::copy(shared.expose(), bytes.begin());
+  copy_bytes(shared.expose(), bytes.begin());
   if (psk != nullptr) {
     for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] ^= psk->cipher_key_mask()[i];
   }

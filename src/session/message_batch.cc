@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/copy_bytes.h"
 
 namespace sealane::session {
 
@@ -30,7 +31,7 @@ void MessageBatch::append_fragment(MessageType type, const FragmentHeader& heade
   const MutableByteSpan room(storage_.get() + size_, limit_ - size_);
   const MutableByteSpan payload = room.subspan(kMessageHeaderSize, size);
   encode(header, payload.first<FragmentHeader::kEncodedSize>());
-  std::ranges::copy(piece, payload.subspan(FragmentHeader::kEncodedSize).begin());
+  copy_bytes(piece, payload.subspan(FragmentHeader::kEncodedSize).begin());
   size_ += write_message(room, type, kConfidential | kFragmented, payload);
   message_count_ = 1;
   payload_bytes_ = piece.size();

@@ -2,6 +2,7 @@
 
 #include "base/byte_reader.h"
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "crypto/hash.h"
 
 namespace sealane::session {
@@ -37,9 +38,9 @@ std::optional<Message> MessageReader::next() {
 
 ByteArray<KeyExchangeMessage::kSignedSize> encode_signed_part(const KeyExchangeMessage& message) {
   ByteArray<KeyExchangeMessage::kSignedSize> out;
-  auto at = std::ranges::copy(encode(message.session), out.begin()).out;
-  at = std::ranges::copy(message.identity.bytes, at).out;
-  at = std::ranges::copy(message.exchange_key, at).out;
+  auto at = copy_bytes(encode(message.session), out.begin());
+  at = copy_bytes(message.identity.bytes, at);
+  at = copy_bytes(message.exchange_key, at);
   *at++ = static_cast<std::byte>(message.answers_mode);
   *at = std::byte{message.flags};
   return out;
@@ -49,8 +50,8 @@ ByteArray<KeyExchangeMessage::kEncodedSize> encode(const KeyExchangeMessage& mes
                                                    const crypto::Ed25519Seed& seed) {
   const auto signed_part = encode_signed_part(message);
   ByteArray<KeyExchangeMessage::kEncodedSize> out;
-  std::ranges::copy(crypto::ed25519_sign(seed, signed_part), out.begin());
-  std::ranges::copy(signed_part, out.begin() + kSignatureSize);
+  copy_bytes(crypto::ed25519_sign(seed, signed_part), out.begin());
+  copy_bytes(signed_part, out.begin() + kSignatureSize);
   return out;
 }
 
@@ -116,7 +117,7 @@ void encode_ping(std::uint32_t iteration, MutableByteSpan out) {
   for (std::size_t i = kMinProbeSize; i < out.size(); ++i) {
     out[i] = static_cast<std::byte>(i - kMinProbeSize);
   }
-  std::ranges::copy(crypto::sha512(out.subspan(kIterationAt)), out.begin() + kChecksumAt);
+  copy_bytes(crypto::sha512(out.subspan(kIterationAt)), out.begin() + kChecksumAt);
 }
 
 void make_pong(MutableByteSpan ping) { ping[0] = std::byte{kKindPong}; }

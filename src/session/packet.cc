@@ -2,6 +2,7 @@
 
 #include "base/byte_reader.h"
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "crypto/hash.h"
 
 namespace sealane::session {
@@ -35,8 +36,8 @@ void xor_bytes(MutableByteSpan data, ByteSpan other) {
 MacKey mac_key_from(PacketId id, std::span<const std::byte, 24> key_part) {
   ByteArray<32> input = [&] {
     ByteArray<32> bytes;
-    std::ranges::copy(encode_id(static_cast<std::uint64_t>(id)), bytes.begin());
-    std::ranges::copy(key_part, bytes.begin() + 8);
+    copy_bytes(encode_id(static_cast<std::uint64_t>(id)), bytes.begin());
+    copy_bytes(key_part, bytes.begin() + 8);
     return bytes;
   }();
   xor_bytes(input, as_bytes(kMacKeyMask));
@@ -130,11 +131,11 @@ void PacketKey::seal(PacketId id, PacketIdMask mask, MutableByteSpan packet) {
 
   const MutableByteSpan length = packet.subspan(kLengthAt, 4);
   store_integer(length, static_cast<std::uint32_t>(messages.size()), Endian::kLittle);
-  std::ranges::copy(crypto::poly1305(mac_key.expose(), length), packet.begin() + kHeaderChecksumAt);
-  std::ranges::copy(checksum, packet.begin() + kMessagesChecksumAt);
+  copy_bytes(crypto::poly1305(mac_key.expose(), length), packet.begin() + kHeaderChecksumAt);
+  copy_bytes(checksum, packet.begin() + kMessagesChecksumAt);
   xor_bytes(packet.subspan(kHeaderChecksumAt, kEncryptedHeader), block);
-  std::ranges::copy(encode_id(static_cast<std::uint64_t>(id) ^ static_cast<std::uint64_t>(mask)),
-                    packet.begin());
+  copy_bytes(encode_id(static_cast<std::uint64_t>(id) ^ static_cast<std::uint64_t>(mask)),
+             packet.begin());
   cleanse(block);
 }
 
@@ -145,7 +146,7 @@ Result<OpenedHeader, PacketError> PacketKey::peek_header(
   OpenedHeader opened(id, mac_key_from(id, mac_key_input_.expose()));
   ByteArray<64> block = first_block(id);
   ByteArray<kEncryptedHeader> clear;
-  std::ranges::copy(header.subspan<kHeaderChecksumAt>(), clear.begin());
+  copy_bytes(header.subspan<kHeaderChecksumAt>(), clear.begin());
   xor_bytes(clear, block);
   opened.keystream_ = Secret<struct KeystreamTag, 28>(std::span(block).last<kInFirstBlock>());
   cleanse(block);
@@ -155,7 +156,7 @@ Result<OpenedHeader, PacketError> PacketKey::peek_header(
     return PacketError::kWrongKey;
   }
   opened.length_ = load<std::uint32_t>(length, Endian::kLittle);
-  std::ranges::copy(ByteSpan(clear).subspan(16, 16), opened.messages_checksum_.begin());
+  copy_bytes(ByteSpan(clear).subspan(16, 16), opened.messages_checksum_.begin());
   return opened;
 }
 

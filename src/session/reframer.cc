@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/copy_bytes.h"
 
 namespace sealane::session {
 namespace {
@@ -59,7 +60,7 @@ void Reframer::feed(ByteSpan bytes) {
   while (!bytes.empty()) {
     const MutableByteSpan space = room();
     const std::size_t count = std::min(space.size(), bytes.size());
-    std::ranges::copy(bytes.first(count), space.begin());
+    copy_bytes(bytes.first(count), space.begin());
     received(count);
     bytes = bytes.subspan(count);
   }

@@ -2,6 +2,7 @@
 
 #include "base/byte_reader.h"
 #include "base/check.h"
+#include "base/copy_bytes.h"
 #include "session/session_impl.h"
 
 namespace sealane::session {
@@ -283,7 +284,7 @@ void Session::Impl::handle_key_exchange(PathId from, PacketId id, ByteSpan paylo
     return report(ProblemKind::kWrongIdentity);
   }
   KeyExchangeBody body;
-  std::ranges::copy(payload.first<KeyExchangeMessage::kEncodedSize>(), body.begin());
+  copy_bytes(payload.first<KeyExchangeMessage::kEncodedSize>(), body.begin());
 
   Epoch* epoch = find_epoch(claimed.session);
   const bool known = epoch != nullptr && epoch->knows_body(body);

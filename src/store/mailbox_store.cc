@@ -5,6 +5,7 @@
 #include <bit>
 #include <initializer_list>
 
+#include "base/copy_bytes.h"
 #include "store/sqlite_files.h"
 
 namespace sealane::store {
@@ -82,7 +83,7 @@ std::optional<ClientId> client_at(Statement& row, int column) {
   const ByteSpan bytes = row.blob_at(column);
   if (bytes.size() != ClientId::kSize) return std::nullopt;
   ClientId id;
-  std::ranges::copy(bytes, id.bytes.begin());
+  copy_bytes(bytes, id.bytes.begin());
   return id;
 }
 

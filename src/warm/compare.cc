@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/byte_reader.h"
+#include "base/copy_bytes.h"
 #include "crypto/hash.h"
 #include "oplog/reconcile.h"
 
@@ -40,7 +41,7 @@ Item item_of(const KeyDigest& key, std::chrono::milliseconds tolerance) {
   const KeyTag tag = tag_of_key(key.key);
   const auto hash = crypto::blake3(value.view());
   Item item{};
-  std::ranges::copy(tag, item.begin());
+  copy_bytes(tag, item.begin());
   std::copy_n(hash.begin(), item.size() - tag.size(), item.begin() + tag.size());
   return item;
 }

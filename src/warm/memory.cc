@@ -4,6 +4,7 @@
 #include <charconv>
 #include <utility>
 
+#include "base/copy_bytes.h"
 #include "warm/resp.h"
 
 namespace sealane::warm {
@@ -100,7 +101,7 @@ std::vector<MemorySink::Kept> MemorySink::take() {
 
 Result<std::size_t, Error> MemoryContent::read(MutableByteSpan out) {
   const std::size_t count = std::min(out.size(), rest_.size());
-  std::ranges::copy(rest_.first(count), out.begin());
+  copy_bytes(rest_.first(count), out.begin());
   rest_ = rest_.subspan(count);
   return count;
 }

@@ -20,10 +20,9 @@ class Encoders {
  public:
   Encoders(std::uint32_t buffer_size, const entropy::ChunkKeys* keys)
       : buffer_size_(buffer_size), keys_(keys) {}
-  Bytes encode(ByteSpan plaintext) {
+  Bytes encode(ByteSpan plaintext, Bytes memory) {
     std::unique_ptr<entropy::ChunkEncoder> encoder = take();
-    Bytes chunks(encoder->encoded_size(plaintext.size()));
-    encoder->encode(plaintext, chunks);
+    Bytes chunks = encoder->encode(plaintext, std::move(memory));
     const std::lock_guard lock(mutex_);
     idle_.push_back(std::move(encoder));
     return chunks;
@@ -122,12 +121,13 @@ class PushHandler final : public net::StreamHandler {
       const ByteSpan piece = content_.subspan(at_, size);
       at_ += size;
       if (in_place_) {
-        core_.supply(encoders_->encode(piece), now);
+        core_.supply(encoders_->encode(piece, core_.take_spent()), now);
         continue;
       }
       waiting_->read(+1);
-      connection_->run_job([this, piece, encoders = encoders_, waiting = waiting_] {
-        auto chunks = std::make_shared<Bytes>(encoders->encode(piece));
+      auto chunks = std::make_shared<Bytes>(core_.take_spent());
+      connection_->run_job([this, piece, chunks, encoders = encoders_, waiting = waiting_] {
+        *chunks = encoders->encode(piece, std::move(*chunks));
         waiting->read(-1);
         return [this, chunks] { core_.supply(std::move(*chunks), net::IoLoop::now()); };
       });

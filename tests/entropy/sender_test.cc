@@ -32,10 +32,9 @@ struct Made {
   // Supplies what is wanted.
   void supply(SteadyTime now = {}) {
     while (const std::size_t size = sender->claim_plaintext()) {
-      Bytes chunks(encoder->encoded_size(size));
-      encoder->encode(ByteSpan(plaintext).subspan(at, size), chunks);
+      sender->supply(encoder->encode(ByteSpan(plaintext).subspan(at, size), sender->take_spent()),
+                     now);
       at += size;
-      sender->supply(std::move(chunks), now);
     }
   }
   // Takes at most `limit` bytes of output.

@@ -202,10 +202,10 @@ class Shop {
     }
     void after_step(SteadyTime now) override {
       while (const std::size_t size = core_.claim_plaintext()) {
-        Bytes chunks(encoder_.encoded_size(size));
-        encoder_.encode(ByteSpan(shop_.parts[part_]).subspan(at_, size), chunks);
+        core_.supply(
+            encoder_.encode(ByteSpan(shop_.parts[part_]).subspan(at_, size), core_.take_spent()),
+            now);
         at_ += size;
-        core_.supply(std::move(chunks), now);
       }
       while (auto event = core_.next_event()) {
         if (std::holds_alternative<Sender::OutputEnd>(*event)) {
