@@ -1,0 +1,65 @@
+"""What the tests of warm copies share: two private Redis servers, the secrets of a cluster, and `sealane warm serve`, on
+UNIX sockets in the stage, started and ended here."""
+import json
+import os
+import signal
+import subprocess
+import time
+
+from support import PROGRAM, Stage
+
+
+class WarmStage(Stage):
+    def setUp(self):
+        super().setUp()
+        self.shop = self.redis("shop")
+        self.vault = self.redis("vault")
+        with open(self.path("secret"), "w", encoding="ascii") as file:
+            file.write("hex:" + os.urandom(32).hex())
+        os.chmod(self.path("secret"), 0o600)
+        for name, text in (("key", "0f1e2d3c4b5a6978"), ("iv", "a7b6c5d4e3f20192")):
+            with open(self.path(name), "w", encoding="ascii") as file:
+                file.write("hex:" + (text * 2))
+            os.chmod(self.path(name), 0o600)
+        self.keys = ["--secret-file", self.path("secret"), "--key-file", self.path("key"), "--iv-file", self.path("iv")]
+
+    def redis(self, name, *more):
+        os.mkdir(self.path(name), 0o700)
+        where = self.path(name, "s")
+        server = subprocess.Popen(["redis-server", "--port", "0", "--unixsocket", where, "--dir", self.path(name),
+                                   "--save", "", "--logfile", self.path(name, "log"), *more])
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        for _ in range(3000):
+            if subprocess.run(["redis-cli", "-s", where, "ping"], capture_output=True, check=False).stdout:
+                break
+            time.sleep(0.02)
+        setattr(self, name + "_process", server)
+        return "redis+unix://" + where
+
+    def cli(self, url, *words, stdin=None):
+        done = subprocess.run(["redis-cli", "-s", url.removeprefix("redis+unix://"), *words], input=stdin,
+                              capture_output=True, check=True)
+        return done.stdout.decode().strip()
+
+    def serve(self, *args, into=None):
+        """Starts `warm serve` on a UNIX socket; returns (process, address)."""
+        where = self.path("channel")
+        words = ["warm", "serve", "--json", *args]
+        if into:
+            words += ["--listen", "unix:" + where, "--into", into]
+        process = subprocess.Popen([PROGRAM, *words], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        if into:
+            line = process.stdout.readline()
+            self.assertIn(b"warm_serving", line, line + process.stderr.read() if not line else line)
+        return process, "unix:" + where
+
+    def stop(self, process):
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, 0, err)
+        for forbidden in (b"Sanitizer", b"runtime error", b"internal error"):
+            self.assertNotIn(forbidden, err)
+        return [json.loads(line) for line in out.splitlines()]
