@@ -306,6 +306,25 @@ class ByItself(Base):
         result = self.run_program("open", "-i", self.identity, stdin=bytes(sealed), expect=30)
         self.assertEqual(result.stdout, plain[: len(plain) // 65536 * 65536])
 
+    def test_truncated(self):
+        plain = data(200_000)
+        sealed = self.seal(plain)
+        payload = len(sealed) - 200_000 - 4 * 16
+
+        def at(chunk):
+            return payload + chunk * (65536 + 16)
+
+        for cut, words in ((at(1), "ends too early (truncated)"), (at(2) + 15, "ends too early (truncated)"),
+                           (at(1) - 1, "cut short (truncated)"), (at(3) + 16, "cut short (truncated)"),
+                           (len(sealed) - 1, "cut short (truncated)"), (payload - 1, "ends too early (truncated)")):
+            result = self.run_program("open", "-i", self.identity, stdin=sealed[:cut], expect=30)
+            self.assertIn(words, result.stderr.decode())
+            self.assertEqual(result.stderr.count(b"\n"), 1)
+        flipped = bytearray(sealed)
+        flipped[at(1) - 1] ^= 1
+        result = self.run_program("open", "-i", self.identity, stdin=bytes(flipped), expect=30)
+        self.assertNotIn(b"truncated", result.stderr)
+
     def test_wrong_passphrase(self):
         right = self.write("right", b"one\n")
         wrong = self.write("wrong", b"two\n")
