@@ -74,6 +74,7 @@ struct KeyAndHash {
 
 Result<SecretBytes, Error> read_token(Context& context, const DecryptFlags& flags) {
   if (flags.token_file.empty()) return SecretBytes(flags.token);
+  if (flags.token_file != "-") return load_token(context, flags.token_file);
   SecretBytes content(limits::kTokenFileSize + 1);
   std::size_t size = 0;
   SEALANE_TRY(Input input, Input::open(context, flags.token_file));

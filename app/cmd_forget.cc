@@ -42,7 +42,9 @@ Result<int, Error> run(Context& context, Flags& flags) {
                                                     .dry_run = flags.dry_run}));
   Table table({"ID", "RECEIVED", "HOST", "PLAN", "#", "DECISION"});
   std::uint64_t forgotten = 0;
+  UnpinnedProvers unpinned;
   for (const auto& decision : report.decisions) {
+    unpinned.add(decision.snapshot);
     std::string text;
     nlohmann::json reasons = nlohmann::json::array();
     for (const repo::KeepReason reason : decision.keep) {
@@ -68,7 +70,9 @@ Result<int, Error> run(Context& context, Flags& flags) {
   context.console.emit("forget", {{"dry_run", flags.dry_run},
                                   {"forgotten", forgotten},
                                   {"freed_bytes", report.freed_bytes},
+                                  {"unpinned_provers", unpinned.fingerprints()},
                                   {"problems", report.problems.size()}});
+  unpinned.warn(context.console);
   for (const store::Problem& problem : report.problems) context.console.error(problem.error);
   return report.problems.empty() ? 0 : exit_code(report.problems.front().error.kind);
 }

@@ -96,13 +96,8 @@ Result<Opening, Error> open_chunk_stream(Context& context, const OpenFlags& flag
     SEALANE_TRY(const auto key, load_data_key(context, flags.key_file));
     return Opening{.opener = seal::make_chunk_stream_opener(key, mode)};
   }
-  auto text = read_file(context.files, flags.token_file, limits::kTokenFileSize);
-  if (!text.has_value()) return to_error(text.error());
-  const SecretBytes content(text.value());
-  cleanse(text.value());
-  std::string_view token = content.expose_text();
-  token = token.substr(0, token.find_last_not_of(" \t\r\n") + 1);
-  auto parsed = seal::parse_decrypt_token(token, context.clock.wall_now());
+  SEALANE_TRY(const SecretBytes token, load_token(context, flags.token_file));
+  auto parsed = seal::parse_decrypt_token(token.expose_text(), context.clock.wall_now());
   if (!parsed.has_value()) {
     if (parsed.error().kind == seal::TokenError::Kind::kExpired)
       return Error{ErrorKind::kFailed, "the token in " + printable(flags.token_file) +

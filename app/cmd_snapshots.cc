@@ -49,11 +49,13 @@ Result<int, Error> run(Context& context, Flags& flags) {
                   : std::vector<std::string>{"ID", "TIME", "HOST", "PLAN", "#", "STORED", "STATE"});
   auto drivers = driver_context(context);
   int code = 0;
+  UnpinnedProvers unpinned;
   for (const store::SnapshotInfo& snapshot : listing.snapshots) {
     if (!flags.plan.empty() && snapshot.plan != flags.plan) continue;
     if (!flags.host.empty() && snapshot.host != flags.host && snapshot.host_name != flags.host)
       continue;
     if (snapshot.forgotten && !flags.all) continue;
+    unpinned.add(snapshot);
     nlohmann::json message = to_json(snapshot);
     std::vector<std::string> row{short_id(snapshot.id), local_time(snapshot.host_time)};
     const std::string seq = std::to_string(snapshot.seq);
@@ -96,6 +98,7 @@ Result<int, Error> run(Context& context, Flags& flags) {
     context.console.emit("snapshot", std::move(message));
   }
   context.console.print(table.text());
+  unpinned.warn(context.console);
   for (const store::Problem& problem : problems) {
     context.console.error(problem.error);
     code = exit_code(problem.error.kind);

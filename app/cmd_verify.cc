@@ -16,6 +16,11 @@ struct Flags {
   std::uint64_t threads = 0;
 };
 
+bool selected(const Flags& flags, const store::SnapshotInfo& snapshot) {
+  if (!flags.plan.empty() && snapshot.plan != flags.plan) return false;
+  return flags.host.empty() || snapshot.host == flags.host || snapshot.host_name == flags.host;
+}
+
 nlohmann::json to_json(const store::Problem& problem) {
   return {{"kind", kind_name(problem.error.kind)},
           {"message", problem.error.message},
@@ -77,6 +82,11 @@ Result<int, Error> run(Context& context, Flags& flags) {
   const store::VerifyReport& report = verified.value();
   const std::vector<store::Problem>& problems = report.problems;
   for (const store::Problem& problem : problems) context.console.error(problem.error);
+  UnpinnedProvers unpinned;
+  for (const auto& snapshot : listing.snapshots) {
+    if (selected(flags, snapshot)) unpinned.add(snapshot);
+  }
+  unpinned.warn(context.console);
   nlohmann::json json_problems = nlohmann::json::array();
   for (const store::Problem& problem : problems) json_problems.push_back(to_json(problem));
   context.console.emit("verify", {{"snapshots", report.snapshots},
@@ -84,6 +94,7 @@ Result<int, Error> run(Context& context, Flags& flags) {
                                   {"bytes", report.bytes},
                                   {"opened_snapshots", opened},
                                   {"pinned", pins != nullptr},
+                                  {"unpinned_provers", unpinned.fingerprints()},
                                   {"problems", std::move(json_problems)}});
   if (!problems.empty()) {
     context.console.print(std::to_string(problems.size()) + " of the checks failed\n");

@@ -59,7 +59,9 @@ Result<PipePeers, Error> PipePeers::load(Context& context, const PeerFlags& flag
     return usage("--save-as keeps the key that --accept-new takes; give both");
   }
   if (!flags.psk_file.empty()) {
-    SEALANE_TRY(auto psk, identity::read_private_file(context.files, flags.psk_file));
+    SEALANE_TRY(auto psk, identity::read_secret_file(
+                              context.files, flags.psk_file,
+                              {.what = "pre-shared key", .max_size = limits::kKeyFileSize}));
     if (psk.empty()) return usage(printable(flags.psk_file) + " is empty: that is no secret");
     peers.psk_ = std::make_shared<const SecretBytes>(std::move(psk));
   }

@@ -8,6 +8,7 @@
 
 #include "base/limits.h"
 #include "flow/descriptor.h"
+#include "sealane/identity/keys.h"
 
 namespace sealane::app {
 namespace {
@@ -85,20 +86,11 @@ bool confirm(const std::string& question) {
 }
 
 Result<SecretBytes, Error> read_passphrase_file(FileSystem& files, const std::string& path) {
-  auto file = files.open(path, OpenMode::kRead);
-  if (!file.has_value()) return to_error(file.error());
-  // One byte more than allowed, plus a line end, so that too long is seen.
-  SecretBytes content(limits::kPassphraseSize + 3);
-  std::size_t size = 0;
-  while (size < content.size()) {
-    const auto got = file.value()->read(content.fill().subspan(size));
-    if (!got.has_value()) return to_error(got.error());
-    if (got.value() == 0) break;
-    size += got.value();
-  }
-  content.truncate(size);
+  SEALANE_TRY(auto content,
+              identity::read_secret_file(
+                  files, path, {.what = "passphrase file", .max_size = limits::kKeyFileSize}));
   std::size_t end = content.expose_text().find('\n');
-  if (end == std::string_view::npos) end = size;
+  if (end == std::string_view::npos) end = content.size();
   if (end > 0 && content.expose_text()[end - 1] == '\r') --end;
   if (end == 0)
     return usage("the passphrase file " + printable(path) + " starts with an empty line");

@@ -191,6 +191,31 @@ WorkDirectory::~WorkDirectory() {
   static_cast<void>(files_.remove_directory(path_));
 }
 
+void UnpinnedProvers::add(const store::SnapshotInfo& snapshot) {
+  for (const std::string& prover : snapshot.unpinned_provers) ++snapshots_of_[prover];
+}
+
+void UnpinnedProvers::warn(Console& console) const {
+  std::size_t named = 0;
+  for (const auto& [prover, count] : snapshots_of_) {
+    if (named++ == kMaxNamed) {
+      return console.warn("and proofs by " + std::to_string(snapshots_of_.size() - kMaxNamed) +
+                          " more keys");
+    }
+    console.warn(
+        (count == 1 ? "a snapshot has a proof" : std::to_string(count) + " snapshots have proofs") +
+        " by " + prover +
+        " that counts for nothing: this key is not pinned, or may not sign proofs; if you "
+        "know the prover, pin its public key with --host-key or in the trust file");
+  }
+}
+
+nlohmann::json UnpinnedProvers::fingerprints() const {
+  nlohmann::json list = nlohmann::json::array();
+  for (const auto& [prover, count] : snapshots_of_) list.push_back(prover);
+  return list;
+}
+
 std::string short_id(const std::string& snapshot_id) { return snapshot_id.substr(0, 12); }
 
 std::string local_time(WallTime time) {
@@ -243,6 +268,7 @@ nlohmann::json to_json(const store::SnapshotInfo& snapshot) {
                       {"objects", std::move(objects)}};
   if (snapshot.proven_at) json["proven_at"] = to_rfc3339(*snapshot.proven_at);
   if (snapshot.proven_level) json["proven_level"] = repo::name_of(*snapshot.proven_level);
+  if (!snapshot.unpinned_provers.empty()) json["unpinned_provers"] = snapshot.unpinned_provers;
   if (snapshot.forgotten_at) json["forgotten_at"] = to_rfc3339(*snapshot.forgotten_at);
   return json;
 }

@@ -1,6 +1,7 @@
 #pragma once
 // What all commands about a repository share: their flags, opening it, pins, remembered heads,
 // stages.
+#include <map>
 #include <memory>
 
 #include "app/command.h"
@@ -62,6 +63,19 @@ class WorkDirectory {
   FileSystem& files_;
   std::string path_;
   std::unique_ptr<FileLock> lock_;  // tells others that it is no left-over
+};
+
+// Proofs that were found and count for nothing, so that nobody takes their silence for a lack of
+// proofs.
+class UnpinnedProvers {
+ public:
+  void add(const store::SnapshotInfo& snapshot);
+  void warn(Console& console) const;  // of at most kMaxNamed
+  nlohmann::json fingerprints() const;
+
+ private:
+  static constexpr std::size_t kMaxNamed = 5;  // anybody who can write can bring keys
+  std::map<std::string, std::uint64_t> snapshots_of_;
 };
 
 std::string short_id(const std::string& snapshot_id);  // 12 digits

@@ -1,4 +1,4 @@
-// Any cut of an archive gives the same sequences and the same verdict.
+// Any cut of an archive gives the same sequences and the same verdict, and it is whole or not.
 #include <algorithm>
 
 #include "backup/pg_archive.h"
@@ -20,6 +20,7 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
   SEALANE_CHECK(verdict.has_value() == last.has_value());
   if (verdict.has_value()) {
     SEALANE_CHECK(whole.complete() == pieces.complete());
+    SEALANE_CHECK(whole.finish().has_value() == pieces.finish().has_value());
     SEALANE_CHECK(whole.sequences() == pieces.sequences());
   }
   return 0;

@@ -143,13 +143,13 @@ class Backup {
     if (const auto tool = details.properties.find("tool"); tool != details.properties.end()) {
       details.tool = tool->second;
     }
-    const std::vector<Unreadable> unreadable = source.unreadable();
-    details.unreadable_count = unreadable.size();
-    for (const Unreadable& item : unreadable) {
+    const UnreadableParts unreadable = source.unreadable();
+    details.unreadable_count = unreadable.count;
+    for (const Unreadable& item : unreadable.named) {
       if (details.unreadable.size() == repo::Details::kMaxUnreadable) break;
       details.unreadable.push_back({.path = item.path, .reason = item.reason});
     }
-    details.exit_status = unreadable.empty() ? 0 : 3;
+    details.exit_status = unreadable.count == 0 ? 0 : 3;
     details.finished = now();
     if (const auto fit = repo::check(details); !fit.has_value()) {
       return Error{.kind = ErrorKind::kFailed,

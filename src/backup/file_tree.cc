@@ -56,7 +56,7 @@ class FileTreeSource final : public SourceSnapshot {
     if (!mounts.empty()) all.emplace("mount_points_not_crossed", printable(mounts, 4000));
     return all;
   }
-  std::vector<Unreadable> unreadable() const override { return reader_->unreadable(); }
+  UnreadableParts unreadable() const override { return reader_->unreadable(); }
 
  private:
   // The snapshot keeps the reader, which has the fingerprint.

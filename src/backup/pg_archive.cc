@@ -1,5 +1,6 @@
 #include "backup/pg_archive.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/byte_reader.h"
@@ -10,6 +11,8 @@ namespace {
 constexpr std::uint8_t kOldestMinor = 12;  // PostgreSQL 9.0
 constexpr std::uint8_t kNewestMinor = 16;  // PostgreSQL 17
 constexpr std::uint8_t kCustomFormat = 1;
+constexpr std::byte kRowsBlock{1};
+constexpr std::byte kObjectsBlock{3};
 
 // Integers: a sign byte, then `integer_size` bytes, little-endian. Strings: such a length
 // (negative: none) and the bytes. Once it ran out of input or met nonsense, every read gives
@@ -94,7 +97,8 @@ std::optional<ArchiveReader::SequenceValue> parse_setval(std::string_view statem
 
 Result<void, ArchiveError> ArchiveReader::feed(ByteSpan data) {
   if (state_ == State::kFailed) return ArchiveError::kMalformed;
-  if (complete()) return success();
+  if (state_ == State::kUnknownVersion) return success();
+  if (state_ == State::kData) return skim(data);
   // What is understood is dropped now and then, not at every small entry.
   if (offset_ > 0) {
     pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(offset_));
@@ -103,32 +107,101 @@ Result<void, ArchiveError> ArchiveReader::feed(ByteSpan data) {
   pending_.insert(pending_.end(), data.begin(), data.end());
   while (!complete()) {
     auto stepped = step();
-    if (!stepped.has_value()) {
-      state_ = State::kFailed;
-      pending_ = Bytes();
-      return stepped.error();
-    }
+    if (!stepped.has_value()) return fail(stepped.error());
     if (!stepped.value()) {
-      if (pending_.size() - offset_ > kMaxEntrySize) {
-        state_ = State::kFailed;
-        pending_ = Bytes();
-        return ArchiveError::kLimits;
-      }
+      if (pending_.size() - offset_ > kMaxEntrySize) return fail(ArchiveError::kLimits);
       return success();
     }
   }
+  const Bytes rest = std::move(pending_);
   pending_ = Bytes();
-  offset_ = 0;
+  if (state_ == State::kUnknownVersion) return success();
+  return skim(ByteSpan(rest).subspan(offset_));
+}
+
+ArchiveError ArchiveReader::fail(ArchiveError error) {
+  state_ = State::kFailed;
+  pending_ = Bytes();
+  return error;
+}
+
+Result<void, ArchiveError> ArchiveReader::finish() const {
+  if (state_ == State::kFailed) return ArchiveError::kMalformed;
+  if (state_ == State::kUnknownVersion) return success();
+  const bool between = expected_ == DataField::kKind && field_size_ == 0;
+  if (state_ != State::kData || !between || missing_ > 0) return ArchiveError::kTruncated;
+  return success();
+}
+
+// The data, of which only the few bytes between the pieces are looked at.
+Result<void, ArchiveError> ArchiveReader::skim(ByteSpan data) {
+  for (;;) {
+    const auto skipped = static_cast<std::size_t>(std::min<std::uint64_t>(skip_, data.size()));
+    skip_ -= skipped;
+    data = data.subspan(skipped);
+    if (data.empty()) return success();
+    const std::size_t wanted = expected_ == DataField::kKind ? 1 : std::size_t{1} + integer_size_;
+    ByteSpan field = data.first(std::min(wanted - field_size_, data.size()));
+    data = data.subspan(field.size());
+    if (field.size() < wanted) {  // it began in an earlier piece, or ends in a later one
+      std::ranges::copy(field, field_.begin() + static_cast<std::ptrdiff_t>(field_size_));
+      field_size_ += field.size();
+      if (field_size_ < wanted) return success();
+      field_size_ = 0;
+      field = ByteSpan(field_).first(wanted);
+    }
+    const auto understood = take_field(field);
+    if (!understood.has_value()) return fail(understood.error());
+  }
+}
+
+Result<void, ArchiveError> ArchiveReader::take_field(ByteSpan field) {
+  if (expected_ == DataField::kKind) {
+    if (field[0] != kRowsBlock && field[0] != kObjectsBlock) return ArchiveError::kMalformed;
+    in_objects_ = field[0] == kObjectsBlock;
+    expected_ = DataField::kDumpId;
+    return success();
+  }
+  if (expected_ == DataField::kOid) {
+    // Written as if it were signed, it may be any 32 bits; all that matters is whether it is none.
+    const bool none =
+        std::ranges::all_of(field.subspan(1), [](std::byte b) { return b == std::byte{}; });
+    expected_ = none ? DataField::kKind : DataField::kSize;
+    return success();
+  }
+  std::uint64_t value = 0;
+  for (std::size_t i = field.size() - 1; i > 0; --i) {
+    value = value << 8 | std::to_integer<std::uint64_t>(field[i]);
+  }
+  if (field[0] != std::byte{} || value > INT32_MAX) return ArchiveError::kMalformed;
+  if (expected_ == DataField::kSize) {
+    skip_ = value;
+    if (value == 0) expected_ = in_objects_ ? DataField::kOid : DataField::kKind;
+    return success();
+  }
+  const auto entry = std::ranges::lower_bound(with_data_, static_cast<std::uint32_t>(value));
+  if (entry == with_data_.end() || *entry != value) return ArchiveError::kMalformed;
+  const auto index = static_cast<std::size_t>(entry - with_data_.begin());
+  if (seen_[index]) return ArchiveError::kMalformed;
+  seen_[index] = true;
+  --missing_;
+  expected_ = in_objects_ ? DataField::kOid : DataField::kSize;
   return success();
 }
 
 Result<bool, ArchiveError> ArchiveReader::step() {
   if (state_ == State::kHeader) return read_header();
-  if (entries_left_ == 0) {
-    state_ = State::kDone;
-    return true;
-  }
+  if (entries_left_ == 0) return end_entries();
   return read_entry();
+}
+
+Result<bool, ArchiveError> ArchiveReader::end_entries() {
+  std::ranges::sort(with_data_);
+  if (std::ranges::adjacent_find(with_data_) != with_data_.end()) return ArchiveError::kMalformed;
+  missing_ = with_data_.size();
+  seen_.resize(missing_);
+  state_ = State::kData;
+  return true;
 }
 
 Result<bool, ArchiveError> ArchiveReader::read_header() {
@@ -172,10 +245,10 @@ Result<bool, ArchiveError> ArchiveReader::read_header() {
 
 Result<bool, ArchiveError> ArchiveReader::read_entry() {
   Fields in(ByteSpan(pending_).subspan(offset_), integer_size_);
-  in.integer();  // dump id
-  in.integer();  // has data
-  in.text();     // table's oid
-  in.text();     // oid
+  const std::int64_t dump_id = in.integer();
+  const bool has_data = in.integer() != 0;
+  in.text();  // table's oid
+  in.text();  // oid
   const auto tag = in.text();
   const auto description = in.text();
   in.integer();  // section
@@ -197,6 +270,10 @@ Result<bool, ArchiveError> ArchiveReader::read_entry() {
     const auto value = parse_setval(*definition);
     if (!value) return ArchiveError::kMalformed;
     sequences_[{std::string(name_space.value_or("")), std::string(*tag)}] = *value;
+  }
+  if (has_data) {
+    if (dump_id < 0) return ArchiveError::kMalformed;
+    with_data_.push_back(static_cast<std::uint32_t>(dump_id));
   }
   --entries_left_;
   offset_ = pending_.size() - in.remaining();

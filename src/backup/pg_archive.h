@@ -1,12 +1,24 @@
 #pragma once
-// ArchiveReader: follows the beginning of a pg_dump archive in custom format (its header and table
-// of contents, versions 1.12 to 1.16) as it streams by. It says whether the archive is one, and
-// what values the dump holds for its sequences, which no snapshot freezes.
+// ArchiveReader: follows a pg_dump archive in custom format (versions 1.12 to 1.16) as it streams
+// by. It says whether the archive is one and is whole, and what values the dump holds for its
+// sequences, which no snapshot freezes. Content is skipped, not kept.
+//
+// Header and table of contents, then without an end mark of its own, for each entry that has data:
+//
+//   size     field
+//   1        kind     1 a table's rows, 3 large objects
+//   integer  dump id  of the entry
+//   rows:    integer size and as many bytes, again and again; size 0 ends them
+//   objects: for each an integer oid, then as rows; oid 0 ends them
+//
+// An integer is a sign byte and as many bytes as the header says, little-endian.
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "sealane/base/bytes.h"
 #include "sealane/base/result.h"
@@ -16,7 +28,8 @@ namespace sealane::backup {
 enum class ArchiveError : std::uint8_t {
   kNotAnArchive = 1,  // no "PGDMP", or not in custom format
   kMalformed,
-  kLimits,  // an entry above kMaxEntrySize, more than kMaxEntries
+  kLimits,     // an entry above kMaxEntrySize, more than kMaxEntries
+  kTruncated,  // it ends before the table of contents does, or the data that this promises
 };
 
 // Not thread-safe. Errors are final. Any cut of the stream gives the same result.
@@ -33,21 +46,29 @@ class ArchiveReader {
   };
 
   Result<void, ArchiveError> feed(ByteSpan data);
+  // After the last byte: whether all data came that the table of contents promises, each entry's to
+  // its end. Of a newer version, whose data is left unread, this says nothing.
+  Result<void, ArchiveError> finish() const;
   // The header and the table of contents are complete, or of a newer version that is left unread.
-  bool complete() const { return state_ == State::kDone || state_ == State::kUnknownVersion; }
+  bool complete() const { return state_ == State::kData || state_ == State::kUnknownVersion; }
   // Whether sequences() is what the archive says.
-  bool understood() const { return state_ == State::kDone; }
+  bool understood() const { return state_ == State::kData; }
   // By schema and name.
   const std::map<std::pair<std::string, std::string>, SequenceValue>& sequences() const {
     return sequences_;
   }
 
  private:
-  enum class State : std::uint8_t { kHeader, kEntries, kDone, kUnknownVersion, kFailed };
+  enum class State : std::uint8_t { kHeader, kEntries, kData, kUnknownVersion, kFailed };
+  enum class DataField : std::uint8_t { kKind, kDumpId, kOid, kSize };
   // True: one step was made. False: more bytes are needed.
   Result<bool, ArchiveError> step();
   Result<bool, ArchiveError> read_header();
   Result<bool, ArchiveError> read_entry();
+  Result<bool, ArchiveError> end_entries();
+  Result<void, ArchiveError> skim(ByteSpan data);
+  Result<void, ArchiveError> take_field(ByteSpan field);
+  ArchiveError fail(ArchiveError error);
 
   State state_ = State::kHeader;
   Bytes pending_;           // not yet understood
@@ -57,6 +78,15 @@ class ArchiveReader {
   std::uint8_t offset_size_ = 8;
   std::uint64_t entries_left_ = 0;
   std::map<std::pair<std::string, std::string>, SequenceValue> sequences_;
+
+  std::vector<std::uint32_t> with_data_;  // dump ids; sorted once all are known
+  std::vector<bool> seen_;                // of each of these
+  std::size_t missing_ = 0;
+  DataField expected_ = DataField::kKind;
+  bool in_objects_ = false;
+  std::uint64_t skip_ = 0;  // content left before the next field
+  std::array<std::byte, 9> field_{};
+  std::size_t field_size_ = 0;  // of `expected_`, so far
 };
 
 }  // namespace sealane::backup

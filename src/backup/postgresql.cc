@@ -54,7 +54,38 @@ Result<std::string, Error> tool_version(const PgConnection& connection, const st
   return first_line(std::move(text));
 }
 
-// The archive as pg_dump writes it, followed by the reader of its table of contents.
+// A program between us and the real one (a wrapper with a pipe) may lose how that ended.
+Error cut_short(const std::string& tool) {
+  return failed(tool + " said that it succeeded, but what it wrote is cut short; if " + tool +
+                " is a wrapper here, let it fail when the real one does (set -o pipefail)");
+}
+
+// The roles as pg_dumpall writes them: the last comment of each version says that it is complete.
+class GlobalsSource final : public DumpStream {
+ public:
+  explicit GlobalsSource(std::unique_ptr<Tool> tool) : tool_(std::move(tool)) {}
+
+  Result<std::size_t, Error> read(MutableByteSpan out) override {
+    SEALANE_TRY(const std::size_t got, tool_->read(out));
+    if (got == 0) {
+      if (end_.find("-- PostgreSQL database cluster dump complete\n") != std::string::npos)
+        return got;
+      return cut_short("pg_dumpall");
+    }
+    end_ += as_text(out.first(got).last(std::min(got, kEndSize)));
+    if (end_.size() > kEndSize) end_.erase(0, end_.size() - kEndSize);
+    return got;
+  }
+
+  void interrupt() noexcept override { tool_->interrupt(); }
+
+ private:
+  static constexpr std::size_t kEndSize = 512;  // newer versions may write a line behind it
+  std::unique_ptr<Tool> tool_;
+  std::string end_;
+};
+
+// The archive as pg_dump writes it, followed by a reader that knows whether it is whole.
 class ArchiveSource final : public DumpStream {
  public:
   ArchiveSource(std::unique_ptr<Tool> tool, std::shared_ptr<ArchiveReader> archive)
@@ -63,13 +94,13 @@ class ArchiveSource final : public DumpStream {
   Result<std::size_t, Error> read(MutableByteSpan out) override {
     SEALANE_TRY(const std::size_t got, tool_->read(out));
     if (got == 0) {
-      if (!archive_->complete()) return failed("pg_dump ended well but wrote no complete archive");
-      return got;
+      if (archive_->finish().has_value()) return got;
+      return cut_short("pg_dump");
     }
     if (auto understood = archive_->feed(out.first(got)); !understood.has_value()) {
       return failed(understood.error() == ArchiveError::kNotAnArchive
                         ? "pg_dump wrote something that is not an archive"
-                        : "pg_dump wrote an archive whose table of contents cannot be read");
+                        : "pg_dump wrote an archive that cannot be read");
     }
     return got;
   }
@@ -126,7 +157,7 @@ class PgSnapshot final : public SourceSnapshot {
                            "--database=" + connection_.database_argument()};
       if (!with_passwords_) command.arguments.emplace_back("--no-role-passwords");
       SEALANE_TRY(auto tool, Tool::start(command, &context_.cancel));
-      return std::unique_ptr<DumpStream>(std::move(tool));
+      return std::unique_ptr<DumpStream>(std::make_unique<GlobalsSource>(std::move(tool)));
     }
     command.arguments = {"--format=custom", "--compress=0", "--no-password",
                          "--snapshot=" + snapshot_};

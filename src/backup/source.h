@@ -32,6 +32,10 @@ struct Unreadable {
   std::string path;
   std::string reason;
 };
+struct UnreadableParts {
+  std::vector<Unreadable> named;  // the first of them
+  std::uint64_t count = 0;        // of all
+};
 
 // One stream on its way out of a source. read() returning 0 means a complete, successful end: the
 // tool ended with status 0. A tool that failed gives an error, never an end.
@@ -52,7 +56,7 @@ class SourceSnapshot {
   virtual std::optional<std::uint64_t> estimated_size() const { return std::nullopt; }
   // For details: "tool" → "pg_dump (PostgreSQL) 15.18", "server" → "15.18", …
   virtual std::map<std::string, std::string> properties() const = 0;
-  virtual std::vector<Unreadable> unreadable() const { return {}; }  // after the last stream
+  virtual UnreadableParts unreadable() const { return {}; }  // after the last stream
 
  protected:
   FingerprintLevel level_ = FingerprintLevel::kContent;

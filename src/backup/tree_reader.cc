@@ -483,16 +483,10 @@ void TreeReader::read_xattrs(int fd, PaxEntry& entry) {
 }
 
 void TreeReader::cannot_read(const std::string& path, std::string reason) {
-  ++unreadable_count_;
-  if (unreadable_.size() < kMaxNamedUnreadable) unreadable_.push_back({path, std::move(reason)});
-}
-
-std::vector<Unreadable> TreeReader::unreadable() const {
-  std::vector<Unreadable> all = unreadable_;
-  if (unreadable_count_ > all.size()) {
-    all.push_back({"", "and " + std::to_string(unreadable_count_ - all.size()) + " more"});
+  ++unreadable_.count;
+  if (unreadable_.named.size() < kMaxNamedUnreadable) {
+    unreadable_.named.push_back({path, std::move(reason)});
   }
-  return all;
 }
 
 }  // namespace sealane::backup

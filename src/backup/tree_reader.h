@@ -57,7 +57,7 @@ class TreeReader final : public DumpStream {
   // After read() returned 0.
   bool finished() const { return done_ && pending_.empty(); }
   const Fingerprint& fingerprint() const { return fingerprint_; }
-  std::vector<Unreadable> unreadable() const;
+  const UnreadableParts& unreadable() const { return unreadable_; }
   std::uint64_t entry_count() const { return entry_count_; }
   std::uint64_t socket_count() const { return sockets_; }
   const std::vector<std::string>& mount_points() const { return mount_points_; }
@@ -121,8 +121,7 @@ class TreeReader final : public DumpStream {
   std::map<std::pair<dev_t, ino_t>, Link> links_;
   std::map<std::uint32_t, std::string> users_;
   std::map<std::uint32_t, std::string> groups_;
-  std::vector<Unreadable> unreadable_;
-  std::uint64_t unreadable_count_ = 0;
+  UnreadableParts unreadable_;
   std::uint64_t entry_count_ = 0;
   std::uint64_t sockets_ = 0;
   std::vector<std::string> mount_points_;

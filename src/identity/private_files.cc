@@ -12,26 +12,44 @@ namespace {
 constexpr std::uint32_t kOthersMask = 077;
 constexpr std::uint32_t kPrivateMode = 0600;
 
-// Refuses what a person must not trust with a private key, or where another may have put his own.
-Result<void, Error> check_private(const FileStatus& status, const std::string& path) {
+Error refused(std::string message) { return {ErrorKind::kFailed, std::move(message)}; }
+
+// Refuses what a person must not trust with a secret, or where another may have put his own.
+Result<void, Error> check_protected(const FileStatus& status, const std::string& path,
+                                    std::string_view what) {
   const std::string name = printable(path);
-  const auto refused = [](std::string message) {
-    return Error{ErrorKind::kFailed, std::move(message)};
-  };
-  if (status.type != FileType::kRegular) {
-    return refused(name + " is not a regular file; a private key is read from nothing else");
-  }
+  const std::string subject = "the " + std::string(what) + " " + name;
   // Root may do all of this anyway, so a file of his is as safe as our own.
   if (status.owner != ::geteuid() && status.owner != 0) {
-    return refused("the private key " + name +
+    return refused(subject +
                    " belongs to another user, who could replace it; make it yours with `chown " +
                    "$(id -u) " + name + "`");
   }
   if ((status.mode & kOthersMask) != 0) {
-    return refused("the private key " + name +
-                   " can be read or written by others; protect it with `chmod 600 " + name + "`");
+    return refused(subject + " can be read or written by others; protect it with `chmod 600 " +
+                   name + "`");
   }
   return success();
+}
+
+Result<void, Error> check_private(const FileStatus& status, const std::string& path) {
+  if (status.type == FileType::kRegular) return check_protected(status, path, "private key");
+  return refused(printable(path) +
+                 " is not a regular file; a private key is read from nothing else");
+}
+
+Result<SecretBytes, Error> read_whole(File& file, const std::string& path, std::size_t limit) {
+  SecretBytes content(limit + 1);  // one more, so that too long is seen
+  std::size_t size = 0;
+  while (size < content.size()) {
+    const auto got = file.read(content.fill().subspan(size));
+    if (!got.has_value()) return to_error(got.error());
+    if (got.value() == 0) break;
+    size += got.value();
+  }
+  if (size > limit) return to_error({EFBIG, "read", path});
+  content.truncate(size);
+  return content;
 }
 
 }  // namespace
@@ -49,18 +67,20 @@ Result<SecretBytes, Error> read_private_file(FileSystem& files, const std::strin
   const auto status = file.status();
   if (!status.has_value()) return to_error(status.error());
   SEALANE_TRY(check_private(status.value(), path));
-  if (status.value().size > limits::kKeyFileSize) return to_error({EFBIG, "read", path});
+  return read_whole(file, path, limits::kKeyFileSize);
+}
 
-  SecretBytes content(static_cast<std::size_t>(status.value().size));
-  std::size_t size = 0;
-  while (size < content.size()) {
-    const auto got = file.read(content.fill().subspan(size));
-    if (!got.has_value()) return to_error(got.error());
-    if (got.value() == 0) break;
-    size += got.value();
+Result<SecretBytes, Error> read_secret_file(FileSystem& files, const std::string& path,
+                                            const SecretFile& secret) {
+  auto opened = files.open(path, OpenMode::kRead);
+  if (!opened.has_value()) return to_error(opened.error());
+  File& file = *opened.value();
+  const auto status = file.status();
+  if (!status.has_value()) return to_error(status.error());
+  if (status.value().type == FileType::kRegular) {
+    SEALANE_TRY(check_protected(status.value(), path, secret.what));
   }
-  content.truncate(size);
-  return content;
+  return read_whole(file, path, secret.max_size);
 }
 
 Result<void, Error> write_private_file(FileSystem& files, const std::string& path,

@@ -377,8 +377,9 @@ class AgeOpener final : public StreamOpener {
       const bool misplaced_end =
           aead_->open(chunk_nonce(index, !chunk.last), {}, sealed, out).has_value();
       cleanse(out);
-      if (!misplaced_end) return SealError::kNotAuthentic;
-      return chunk.last ? SealError::kTruncated : SealError::kTrailingData;
+      if (misplaced_end) return chunk.last ? SealError::kTruncated : SealError::kTrailingData;
+      // Nobody can tell a chunk that lost its end from one that was always short and is damaged.
+      return chunk.size < kSealedChunkSize ? SealError::kLastChunk : SealError::kNotAuthentic;
     }
 
    private:

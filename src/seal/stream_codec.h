@@ -24,6 +24,7 @@ enum class SealError : std::uint8_t {
   kArmor,              // malformed armor
   kTruncated,
   kNotAuthentic,   // a chunk was changed, moved or sealed under another key
+  kLastChunk,      // age: the same of a last chunk that is no full one: it may also be cut short
   kFrameTooSmall,  // chunk stream v1: length below 28
   kFrameTooLarge,  // chunk stream v1: length above 1048604
   kNoncanonical,   // chunks are authentic, but not cut as a writer must cut them

@@ -112,12 +112,15 @@ void add_proofs(const RepositoryPlace& place, const identity::TrustStore* trust,
     return;
   }
   std::ranges::move(listing.value().problems, std::back_inserter(problems));
+  std::set<std::string> unpinned;
   for (const ProofInfo& info : listing.value().proofs) {
+    if (!info.trusted) unpinned.insert(info.proof.prover);
     if (!info.trusted || info.proof.outcome != repo::ProofOutcome::kEqual) continue;
     snapshot.proven = true;
     snapshot.proven_at = info.proof.time;  // by time: the last one is the newest
     snapshot.proven_level = info.proof.level;
   }
+  snapshot.unpinned_provers.assign(unpinned.begin(), unpinned.end());
 }
 
 Result<ChainView, Error> read_chain(const RepositoryPlace& place, const std::string& key_id,

@@ -1,37 +1,12 @@
 #include "warm/channel_keys.h"
 
-#include <unistd.h>
-
-#include <algorithm>
+#include "sealane/identity/keys.h"
 
 namespace sealane::warm {
 namespace {
 
-// Read with care: whoever may write or read it besides us is told of.
-Result<SecretBytes, Error> read_secret(FileSystem& files, const std::string& path,
-                                       std::vector<std::string>& warnings) {
-  auto file = files.open(path, OpenMode::kRead);
-  if (!file.has_value()) return to_error(file.error());
-  const auto status = file.value()->status();
-  if (!status.has_value()) return to_error(status.error());
-  const std::string name = printable(path);
-  if ((status.value().mode & 0077U) != 0) {
-    warnings.push_back(name + " can be read or written by others; run chmod 600 on it");
-  }
-  if (status.value().owner != ::geteuid()) {
-    warnings.push_back(name + " belongs to another user, who can change it");
-  }
-  SecretBytes content(entropy::kMaxKeyFileSize + 1);
-  std::size_t size = 0;
-  while (size < content.size()) {
-    const auto got = file.value()->read(content.fill().subspan(size));
-    if (!got.has_value()) return to_error(got.error());
-    if (got.value() == 0) break;
-    size += got.value();
-  }
-  content.truncate(size);
-  return content;
-}
+constexpr identity::SecretFile kKey{.what = "key file", .max_size = entropy::kMaxKeyFileSize};
+constexpr identity::SecretFile kSecret{.what = "secret file", .max_size = entropy::kMaxKeyFileSize};
 
 Error unusable(const std::string& path, entropy::KeyFileError error) {
   return {ErrorKind::kUsage,
@@ -40,7 +15,7 @@ Error unusable(const std::string& path, entropy::KeyFileError error) {
 
 Result<entropy::KeyBytes, Error> load_key(FileSystem& files, const std::string& path,
                                           bool allow_sample, std::vector<std::string>& warnings) {
-  SEALANE_TRY(const auto content, read_secret(files, path, warnings));
+  SEALANE_TRY(const auto content, identity::read_secret_file(files, path, kKey));
   auto parsed = entropy::parse_key_file(content.expose(), allow_sample);
   if (!parsed.has_value()) return unusable(path, parsed.error());
   for (const entropy::KeyWarning warning : parsed.value().warnings) {
@@ -69,7 +44,7 @@ Result<ChannelKeys, Error> load_channel_keys(FileSystem& files, const ChannelKey
     return Error{ErrorKind::kUsage, "at most two secret files: the one in use and the one before"};
   }
   for (const std::string& path : names.secrets) {
-    SEALANE_TRY(const auto content, read_secret(files, path, out.warnings));
+    SEALANE_TRY(const auto content, identity::read_secret_file(files, path, kSecret));
     auto parsed = entropy::parse_secret_file(content.expose());
     if (!parsed.has_value()) return unusable(path, parsed.error());
     out.secrets.push_back(std::move(parsed.value()));

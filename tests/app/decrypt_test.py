@@ -165,6 +165,7 @@ class Decrypt(unittest.TestCase):
     def test_token_sources(self):
         token = self.dir / "token"
         token.write_text(OK_TOKEN + " \t\r\n")
+        token.chmod(0o600)
         common = ["--in", sealed("zstd_raw_block"), "--force", "--out", self.out]
         expired = TOKENS["expired"]["jwt"]
         for words, stdin in ((["--token-file", token], None),
@@ -179,6 +180,9 @@ class Decrypt(unittest.TestCase):
         self.assert_failed(self.run_program("--token-file", self.dir / "none", *common), "none")
         token.write_text("x" * 70000)
         self.assert_failed(self.run_program("--token-file", token, *common), "too large")
+        token.chmod(0o640)
+        self.assert_failed(self.run_program("--token-file", token, *common),
+                           f"chmod 600 {token}")
 
     def test_key_sources(self):
         raw = bytes.fromhex(KEY)

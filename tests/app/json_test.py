@@ -40,6 +40,9 @@ class Json(Stage):
         run("snapshots", "-i", self.path("recovery.key"))
         run("verify")
         run("drill", "-i", self.path("recovery.key"))
+        run("drill", "-i", self.path("recovery.key"), "--identity", self.path("second"), "--host-key",
+            self.path("home", "identity.pub"))
+        run("snapshots")
         run("restore", "latest", "-i", self.path("recovery.key"), "--to", "sqlite:" + self.path("back.db"))
         run("restore", "latest", "-i", self.path("recovery.key"), "-o", self.path("back"))
         run("forget", "--keep-last", "1", "--dry-run")

@@ -306,6 +306,25 @@ class ByItself(Base):
         result = self.run_program("open", "-i", self.identity, stdin=bytes(sealed), expect=30)
         self.assertEqual(result.stdout, plain[: len(plain) // 65536 * 65536])
 
+    def test_truncated(self):
+        plain = data(200_000)
+        sealed = self.seal(plain)
+        payload = len(sealed) - 200_000 - 4 * 16
+
+        def at(chunk):
+            return payload + chunk * (65536 + 16)
+
+        for cut, words in ((at(1), "ends too early (truncated)"), (at(2) + 15, "ends too early (truncated)"),
+                           (at(1) - 1, "cut short (truncated)"), (at(3) + 16, "cut short (truncated)"),
+                           (len(sealed) - 1, "cut short (truncated)"), (payload - 1, "ends too early (truncated)")):
+            result = self.run_program("open", "-i", self.identity, stdin=sealed[:cut], expect=30)
+            self.assertIn(words, result.stderr.decode())
+            self.assertEqual(result.stderr.count(b"\n"), 1)
+        flipped = bytearray(sealed)
+        flipped[at(1) - 1] ^= 1
+        result = self.run_program("open", "-i", self.identity, stdin=bytes(flipped), expect=30)
+        self.assertNotIn(b"truncated", result.stderr)
+
     def test_wrong_passphrase(self):
         right = self.write("right", b"one\n")
         wrong = self.write("wrong", b"two\n")
@@ -314,6 +333,35 @@ class ByItself(Base):
         self.run_program("open", "-i", self.identity, stdin=sealed, expect=12)
         self.run_program("open", stdin=sealed, expect=2)
         self.run_program("open", "--passphrase-file", self.path("none"), stdin=sealed, expect=1)
+
+    def test_secrets_that_others_can_read(self):
+        secret = self.write("secret", b"one\n")
+        token = self.write("token", b"no token")
+        sealed = self.run_program("seal", "--passphrase-file", secret, stdin=b"x").stdout
+        chunks = self.run_program("seal", "--format", "backupy", "--key-file", self.datakey,
+                                  stdin=b"x").stdout
+        for path in (secret, token, self.datakey):
+            os.chmod(path, 0o644)
+        for args, stdin, path in (
+                (["seal", "--passphrase-file", secret], b"x", secret),
+                (["open", "--passphrase-file", secret], sealed, secret),
+                (["seal", "--format", "backupy", "--key-file", self.datakey], b"x", self.datakey),
+                (["open", "--key-file", self.datakey], chunks, self.datakey),
+                (["open", "--token-file", token], chunks, token)):
+            result = self.run_program(*args, stdin=stdin, expect=1)
+            self.assertIn(b"`chmod 600 " + os.fsencode(path) + b"`", result.stderr)
+            self.assertEqual(result.stderr.count(b"\n"), 1)
+            self.assertEqual(result.stdout, b"")
+        # What a pipe brings, nobody else can read.
+        with open(self.path("sealed"), "wb") as file:
+            file.write(sealed)
+        with open(self.path("chunks"), "wb") as file:
+            file.write(chunks)
+        for words in ('--passphrase-file /dev/stdin sealed <<<one',
+                      '--passphrase-file <(echo one) sealed', '--key-file <(cat "$1") chunks'):
+            done = subprocess.run(["bash", "-c", f'"$0" open {words}', PROGRAM, self.datakey],
+                                  cwd=self.dir, capture_output=True, check=False)
+            self.assertEqual((done.stdout, done.returncode), (b"x", 0), done.stderr)
 
     def test_usage(self):
         for args in (["seal"], ["seal", "-r", "age1nonsense"],

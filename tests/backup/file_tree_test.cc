@@ -165,7 +165,7 @@ TEST_F(FileTree, ComesBackAsItWas) {
   EXPECT_LT(size, 400'000u);  // holes cost nothing
   ASSERT_TRUE(sink->finish());
   ASSERT_TRUE(target->finish());
-  EXPECT_TRUE(snapshot->unreadable().empty());
+  EXPECT_TRUE(snapshot->unreadable().named.empty());
   const auto expected = snapshot->fingerprint().value();
   const auto found = target->fingerprint().value();
   EXPECT_EQ(difference(*expected, *found).value_or("equal"), "equal");
@@ -370,13 +370,30 @@ TEST_F(FileTree, WhatCannotBeReadIsNamedAndTheRestIsThere) {
   const Bytes archive = archive_of(*snapshot);
   ASSERT_EQ(root ? ::seteuid(0) : 0, 0);
   std::map<std::string, std::string> named;
-  for (const auto& [where, reason] : snapshot->unreadable()) named.emplace(where, reason);
+  for (const auto& [where, reason] : snapshot->unreadable().named) named.emplace(where, reason);
   EXPECT_EQ(named, (std::map<std::string, std::string>{{"closed", "Permission denied"},
                                                        {"secret", "Permission denied"}}));
   EXPECT_EQ(snapshot->properties().at("sockets_left_out"), "1");
   ASSERT_TRUE(extract(archive, to_));
   EXPECT_EQ(names(to_), (std::vector<std::string>{"closed", "good"}));
   fs::permissions(from_ + "/closed", fs::perms(0700));
+}
+
+TEST_F(FileTree, AllThatCannotBeReadIsCountedAndTheFirstAreNamed) {
+  const std::size_t count = kMaxNamedUnreadable + 3;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::string file = from_ + "/" + std::to_string(i);
+    write_file(file, "x");
+    ASSERT_EQ(::chmod(file.c_str(), 0), 0);
+  }
+  const bool root = ::geteuid() == 0;
+  ASSERT_EQ(root ? ::seteuid(kNobody) : 0, 0);  // root may read everything
+  auto snapshot = source(from_);
+  archive_of(*snapshot);
+  ASSERT_EQ(root ? ::seteuid(0) : 0, 0);
+  EXPECT_EQ(snapshot->unreadable().count, count);
+  EXPECT_EQ(snapshot->unreadable().named.size(), kMaxNamedUnreadable);
+  EXPECT_EQ(snapshot->unreadable().named.back().reason, "Permission denied");
 }
 
 // A folder or a file with more attributes than an archive may hold is left out by itself: an
@@ -403,7 +420,7 @@ TEST_F(FileTree, WhatIsBeyondTheLimitsTakesNothingElseWithIt) {
   if (!possible) GTEST_SKIP() << "/dev/shm takes no large attributes here";
   ASSERT_TRUE(archive);
   std::vector<std::string> named;
-  for (const auto& [where, reason] : snapshot->unreadable()) named.push_back(where);
+  for (const auto& [where, reason] : snapshot->unreadable().named) named.push_back(where);
   EXPECT_EQ(named, (std::vector<std::string>{"folder", "one", "two"}));
   ASSERT_TRUE(extract(archive.value(), to_));
   EXPECT_EQ(names(to_), (std::vector<std::string>{"good"}));
@@ -424,7 +441,7 @@ TEST_F(FileTree, FilesThatChangeMeanwhileKeepTheirSizeInTheArchive) {
     if (got.value() == 0) break;
     archive.insert(archive.end(), block.begin(), block.begin() + static_cast<long>(got.value()));
   }
-  const auto unreadable = snapshot->unreadable();
+  const auto unreadable = snapshot->unreadable().named;
   ASSERT_EQ(unreadable.size(), 2u);
   EXPECT_EQ(unreadable[0].path, "1-shrinks");
   EXPECT_NE(unreadable[0].reason.find("shorter"), std::string::npos);

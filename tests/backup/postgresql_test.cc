@@ -597,6 +597,32 @@ TEST_F(PostgreSql, DumpThatDiesInTheMiddleNeverEnds) {
   }
 }
 
+// A wrapper ends well although the real tool lost its reader, or was killed.
+TEST_F(PostgreSql, OutputThatIsCutShortIsRefusedThoughTheToolEndedWell) {
+  const std::string db = fresh_database("cut_short");
+  sql(db,
+      "CREATE TABLE a AS SELECT g AS i, repeat('x', 1000) AS s FROM generate_series(1,2000) g; "
+      "SELECT lo_from_bytea(0, repeat('y', 100000)::bytea)");
+  for (const std::string tool : {"pg_dump", "pg_dumpall"}) {
+    const std::string real = *find_program(tool);
+    const auto run = [&](const std::string& filter) {
+      FakeTools tools;
+      tools.add(tool, "case \"$*\" in --version) exec '" + real + "' --version;; esac\n'" + real +
+                          "' \"$@\" | " + filter);
+      return take(url(db));
+    };
+    const auto whole = run("cat");
+    EXPECT_TRUE(whole.has_value()) << whole.error().message;
+    for (const std::string filter : {"head -c 200", "head -c -200", "head -c -1000000"}) {
+      const auto taken = run(filter);
+      ASSERT_FALSE(taken.has_value()) << tool << " | " << filter;
+      EXPECT_TRUE(taken.error().message.starts_with(tool + " said that it succeeded, but what it "
+                                                           "wrote is cut short"))
+          << taken.error().message;
+    }
+  }
+}
+
 TEST_F(PostgreSql, CancellationEndsEverything) {
   const std::string db = fresh_database("cancelled");
   sql(db,
@@ -658,7 +684,8 @@ TEST_F(PostgreSql, ThrowAwayLeavesNothing) {
 
 // The reader of archives and roles need no server.
 
-std::string make_archive(const std::vector<std::array<std::string, 4>>& entries) {
+std::string make_archive(const std::vector<std::array<std::string, 4>>& entries,
+                         bool with_data = false) {
   std::string out = "PGDMP";
   out += std::string("\x01\x0e\x00\x04\x08\x01", 6);
   const auto integer = [&](std::int32_t value) {
@@ -675,7 +702,7 @@ std::string make_archive(const std::vector<std::array<std::string, 4>>& entries)
   integer(static_cast<std::int32_t>(entries.size()));
   for (const auto& [description, schema, name, definition] : entries) {
     integer(1);
-    integer(0);
+    integer(with_data ? 1 : 0);
     text("0");
     text("0");
     text(name);
@@ -707,8 +734,9 @@ TEST(PgArchive, AnyCutGivesTheSameSequences) {
     ArchiveReader reader;
     ASSERT_TRUE(reader.feed(as_bytes(archive.substr(0, cut))).has_value());
     ASSERT_EQ(reader.complete(), cut == archive.size()) << cut;
-    ASSERT_TRUE(reader.feed(as_bytes(archive.substr(cut) + "data")).has_value());
+    ASSERT_TRUE(reader.feed(as_bytes(archive.substr(cut))).has_value());
     ASSERT_TRUE(reader.understood());
+    EXPECT_TRUE(reader.finish().has_value());
     ASSERT_EQ(reader.sequences().size(), 2u);
     EXPECT_EQ(reader.sequences().at({"public", "s"}), (ArchiveReader::SequenceValue{42, true}));
     EXPECT_EQ(reader.sequences().at({"x", "t, true"}), (ArchiveReader::SequenceValue{-7, false}));
@@ -730,6 +758,66 @@ TEST(PgArchive, RefusesWhatItIsNot) {
       newer.feed(as_bytes(std::string_view("PGDMP\x01\x63\x00\x04\x08\x01", 11))).has_value());
   EXPECT_TRUE(newer.complete());
   EXPECT_FALSE(newer.understood());
+  EXPECT_TRUE(newer.finish().has_value());
+}
+
+// With tables, a large object and a sequence, as PostgreSQL 15 wrote it.
+std::string real_archive() {
+  std::ifstream file(std::string(SEALANE_TEST_DATA) + "/postgresql/dump-15.bin", std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+TEST(PgArchive, IsWholeAtItsLastByteAndNowhereBefore) {
+  const std::string archive = real_archive();
+  ASSERT_GT(archive.size(), 1000u);
+  for (std::size_t cut = 0; cut <= archive.size(); ++cut) {
+    ArchiveReader reader;
+    ASSERT_TRUE(reader.feed(as_bytes(archive.substr(0, cut))).has_value()) << cut;
+    if (cut == archive.size()) {
+      EXPECT_TRUE(reader.finish().has_value());
+      break;
+    }
+    const auto end = reader.finish();
+    ASSERT_FALSE(end.has_value()) << cut;
+    EXPECT_EQ(end.error(), ArchiveError::kTruncated) << cut;
+    ASSERT_TRUE(reader.feed(as_bytes(archive.substr(cut))).has_value()) << cut;
+    EXPECT_TRUE(reader.finish().has_value()) << cut;
+  }
+  // More than the table of contents promises, or a piece twice.
+  ArchiveReader more;
+  ASSERT_TRUE(more.feed(as_bytes(archive)).has_value());
+  EXPECT_EQ(more.feed(as_bytes(archive.substr(archive.size() - 40))).error(),
+            ArchiveError::kMalformed);
+  EXPECT_EQ(more.finish().error(), ArchiveError::kMalformed);
+}
+
+TEST(PgArchive, DataFollowsTheTableOfContents) {
+  const auto integer = [](std::uint32_t value, char sign = 0) {
+    std::string out(1, sign);
+    for (int i = 0; i < 4; ++i) out += static_cast<char>(value >> (8 * i));
+    return out;
+  };
+  const std::string contents = make_archive({{"TABLE DATA", "public", "a", ""}}, true);
+  const auto read = [&](const std::string& data) -> Result<void, ArchiveError> {
+    ArchiveReader reader;
+    SEALANE_TRY(reader.feed(as_bytes(contents + data)));
+    return reader.finish();
+  };
+  const std::string rows = std::string(1, '\x01') + integer(1) + integer(3) + "row" + integer(0);
+  EXPECT_TRUE(read(rows).has_value());
+  EXPECT_TRUE(read(std::string(1, '\x01') + integer(1) + integer(0)).has_value());
+  // Any 32 bits name a large object, also those that have the sign of a number.
+  const std::string objects = std::string(1, '\x03') + integer(1) + integer(7) + integer(2) + "ab" +
+                              integer(0) + integer(0x80000000U, 1) + integer(0) + integer(0);
+  EXPECT_TRUE(read(objects).has_value());
+  EXPECT_EQ(read("").error(), ArchiveError::kTruncated);
+  EXPECT_EQ(read(rows + rows).error(), ArchiveError::kMalformed);
+  EXPECT_EQ(read('\x02' + rows.substr(1)).error(), ArchiveError::kMalformed);
+  EXPECT_EQ(read(std::string(1, '\x01') + integer(2)).error(), ArchiveError::kMalformed);
+  EXPECT_EQ(read(std::string(1, '\x01') + integer(1) + integer(3, 1)).error(),
+            ArchiveError::kMalformed);
+  EXPECT_EQ(read(std::string(1, '\x01') + integer(1) + integer(0xffffffffU)).error(),
+            ArchiveError::kMalformed);
 }
 
 TEST(PgGlobals, AddsWhatIsMissingAndChangesNobody) {

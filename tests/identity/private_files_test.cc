@@ -1,9 +1,10 @@
-// Goal: a private key is read only where nobody else can reach it, and written so. Method: real
-// files with every kind of wrong mode and type; a file system that fails at step N.
+// Goal: a private key or other secret is read only where nobody else can reach it, and written so.
+// Method: real files with every kind of wrong mode and type; a file system that fails at step N.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <filesystem>
 
@@ -86,6 +87,56 @@ TEST(PrivateFile, HasALimit) {
   EXPECT_EQ(refusal(temp / "key"), "");
   write_text(temp / "key", std::string(limits::kKeyFileSize + 1, 'k'));
   EXPECT_NE(refusal(temp / "key").find("too large"), std::string::npos);
+}
+
+std::string secret_refusal(const std::string& path) {
+  const auto content =
+      read_secret_file(system_files(), path, {.what = "passphrase file", .max_size = 1000});
+  return content.has_value() ? "" : content.error().message;
+}
+
+TEST(SecretFile, IsReadUnderTheRulesOfAPrivateKey) {
+  const TempDirectory temp;
+  const std::string path = temp / "secret";
+  for (const unsigned mode : {0640u, 0604u, 0620u, 0602u, 0610u, 0601u, 0777u}) {
+    write_text(path, "s", mode);
+    const std::string said = secret_refusal(path);
+    EXPECT_NE(said.find("the passphrase file " + path), std::string::npos) << said;
+    EXPECT_NE(said.find("`chmod 600 " + path + "`"), std::string::npos) << said;
+  }
+  ASSERT_EQ(::chmod(path.c_str(), 0400), 0);
+  EXPECT_EQ(secret_refusal(path), "");
+  std::filesystem::create_symlink(path, temp / "link");
+  EXPECT_EQ(secret_refusal(temp / "link"), "");
+  ASSERT_EQ(::chmod(path.c_str(), 0644), 0);
+  EXPECT_NE(secret_refusal(temp / "link").find("chmod 600"), std::string::npos);
+  EXPECT_NE(secret_refusal(temp / "missing").find("No such file"), std::string::npos);
+  EXPECT_NE(secret_refusal(temp / "."), "");
+  if (::geteuid() != 0) return;  // only root can give a file away
+  ASSERT_EQ(::chmod(path.c_str(), 0600), 0);
+  ASSERT_EQ(::chown(path.c_str(), 65534, 65534), 0);
+  EXPECT_NE(secret_refusal(path).find("another user"), std::string::npos);
+}
+
+TEST(SecretFile, MayBeAPipe) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe(ends.data()), 0);
+  ASSERT_EQ(::write(ends[1], "correct horse", 13), 13);
+  ::close(ends[1]);
+  const auto content = read_secret_file(system_files(), "/dev/fd/" + std::to_string(ends[0]),
+                                        {.what = "passphrase file", .max_size = 1000});
+  ::close(ends[0]);
+  ASSERT_TRUE(content.has_value()) << content.error().message;
+  EXPECT_EQ(content.value().expose_text(), "correct horse");
+}
+
+TEST(SecretFile, HasALimit) {
+  const TempDirectory temp;
+  write_text(temp / "secret", std::string(1000, 's'));
+  EXPECT_EQ(secret_refusal(temp / "secret"), "");
+  write_text(temp / "secret", std::string(1001, 's'));
+  EXPECT_NE(secret_refusal(temp / "secret").find("too large"), std::string::npos);
+  EXPECT_NE(secret_refusal("/dev/zero").find("too large"), std::string::npos);
 }
 
 // The real file system until its N-th call that changes something, which fails.

@@ -248,6 +248,19 @@ TEST(Age, PayloadCutMovedRepeatedOrContinuedIsRefused) {
           std::ranges::equal(opened.plaintext, ByteSpan(plaintext).first(opened.plaintext.size())));
     }
     EXPECT_EQ(error_of(part(0, boundary)), SealError::kTruncated) << index;
+    // Less than a tag cannot be a chunk. More may be one that is damaged, or one that was cut.
+    for (const std::size_t cut : {1U, 15U, 16U, 17U}) {
+      const bool certain = cut < crypto::kAeadTagSize;
+      EXPECT_EQ(error_of(part(0, boundary + cut)),
+                certain ? SealError::kTruncated : SealError::kLastChunk)
+          << index << " + " << cut;
+    }
+  }
+  EXPECT_EQ(error_of(part(0, sealed.size() - 1)), SealError::kLastChunk);
+  for (std::size_t index = 0; index <= 3; ++index) {
+    Bytes flipped = sealed;
+    flipped[header + index * kSealed + 5] ^= std::byte{1};
+    EXPECT_EQ(error_of(flipped), index < 3 ? SealError::kNotAuthentic : SealError::kLastChunk);
   }
   EXPECT_EQ(error_of(join({head, chunk(1), chunk(0), chunk(2), chunk(3)})),
             SealError::kNotAuthentic);
@@ -255,7 +268,7 @@ TEST(Age, PayloadCutMovedRepeatedOrContinuedIsRefused) {
             SealError::kNotAuthentic);
   EXPECT_EQ(error_of(join({head, chunk(0), chunk(2), chunk(3)})), SealError::kNotAuthentic);
   EXPECT_EQ(error_of(join({head, chunk(0), chunk(1), chunk(2), chunk(3), chunk(3)})),
-            SealError::kNotAuthentic);
+            SealError::kLastChunk);
   EXPECT_TRUE(error_of(join({sealed, Bytes(1)})));
   EXPECT_TRUE(error_of(join({sealed, Bytes(kSealed)})));
   // A whole last chunk lets trailing bytes be named.

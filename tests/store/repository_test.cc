@@ -378,8 +378,12 @@ TEST_F(Repository, KeepsProofsAndBelievesTrustedProvers) {
   const SnapshotInfo snapshot = write();
   EXPECT_FALSE(repository_.find("latest", &trust_).value().proven);
   prove(snapshot, test_key(9));
-  EXPECT_FALSE(repository_.find("latest", &trust_).value().proven) << "an unknown prover";
+  const SnapshotInfo unknown = repository_.find("latest", &trust_).value();
+  EXPECT_FALSE(unknown.proven) << "an unknown prover";
+  const std::string stranger = identity::fingerprint(test_key(9).public_key());
+  EXPECT_THAT(unknown.unpinned_provers, ::testing::ElementsAre(stranger));
   EXPECT_TRUE(repository_.find("latest", nullptr).value().proven);
+  EXPECT_THAT(repository_.find("latest", nullptr).value().unpinned_provers, IsEmpty());
   prove(snapshot, prover_, repo::ProofOutcome::kDifferent);
   EXPECT_FALSE(repository_.find("latest", &trust_).value().proven);
   world_.clock.advance(1h);
@@ -387,6 +391,7 @@ TEST_F(Repository, KeepsProofsAndBelievesTrustedProvers) {
   prove(snapshot, prover_);  // the same again is no failure
   const SnapshotInfo found = repository_.find("latest", &trust_).value();
   EXPECT_TRUE(found.proven);
+  EXPECT_THAT(found.unpinned_provers, ::testing::ElementsAre(stranger)) << "it still says so";
   EXPECT_EQ(found.proven_at, world_.clock.wall_now());
   EXPECT_EQ(found.proven_level, repo::FingerprintLevel::kContent);
 

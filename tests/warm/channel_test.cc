@@ -477,25 +477,34 @@ TEST(ChannelAddress, HostsPortsAndPaths) {
   EXPECT_EQ(text(""), "none");
 }
 
-TEST(ChannelKeyFilesOnDisk, AreWarnedOf) {
+TEST(ChannelKeyFilesOnDisk, AreRefusedWhereOthersCanReadThem) {
   std::string name = "/tmp/sealane-keys-XXXXXX";
   const std::string folder = ::mkdtemp(name.data());
   const auto write = [&](const std::string& file, const std::string& content, mode_t mode) {
     std::ofstream(folder + "/" + file) << content;
     ::chmod((folder + "/" + file).c_str(), mode);
+    return folder + "/" + file;
   };
-  write("good", "sixteen letters!", 0600);
-  write("open", "sixteen letters!", 0644);
-  const auto both =
-      load_channel_keys(system_files(), {folder + "/open", folder + "/good", {}, false});
-  ASSERT_TRUE(both.has_value());
-  ASSERT_EQ(both.value().warnings.size(), 2u);
-  EXPECT_NE(both.value().warnings[0].find("chmod 600"), std::string::npos);
-  EXPECT_NE(both.value().warnings[1].find("same"), std::string::npos);
-  const auto missing =
-      load_channel_keys(system_files(), {folder + "/none", folder + "/good", {}, false});
+  const std::string good = write("good", "sixteen letters!", 0600);
+  const std::string open = write("open", "sixteen letters!", 0644);
+  const std::string secret = write("secret", "hex:" + std::string(64, '5'), 0600);
+  const std::string leaked = write("leaked", "hex:" + std::string(64, '5'), 0640);
+  const auto both = load_channel_keys(system_files(), {good, good, {secret}, false});
+  ASSERT_TRUE(both.has_value()) << both.error().message;
+  ASSERT_EQ(both.value().warnings.size(), 1u);
+  EXPECT_NE(both.value().warnings[0].find("same"), std::string::npos);
+  EXPECT_EQ(both.value().secrets.size(), 1u);
+  for (const ChannelKeyFiles& names :
+       {ChannelKeyFiles{open, good, {}, false}, ChannelKeyFiles{good, open, {}, false},
+        ChannelKeyFiles{{}, {}, {secret, leaked}, false}}) {
+    const auto refused = load_channel_keys(system_files(), names);
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_EQ(refused.error().kind, ErrorKind::kFailed);
+    EXPECT_NE(refused.error().message.find("chmod 600"), std::string::npos);
+  }
+  const auto missing = load_channel_keys(system_files(), {folder + "/none", good, {}, false});
   ASSERT_FALSE(missing.has_value());
-  for (const char* file : {"good", "open"}) ::unlink((folder + "/" + file).c_str());
+  for (const std::string& file : {good, open, secret, leaked}) ::unlink(file.c_str());
   ::rmdir(folder.c_str());
 }
 

@@ -3,6 +3,7 @@
 // identities and recipients (C2SP/age), and the recipients one may seal to.
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -154,6 +155,15 @@ Result<SigningKey, Error> open_pem_identity(FileSystem& files, RandomSource& ran
 // Reads a file that holds a private key: refuses one that others can read or write (mode & 077),
 // one of an owner who is neither this process's user nor root, and anything but a regular file.
 Result<SecretBytes, Error> read_private_file(FileSystem& files, const std::string& path);
+// Any other secret that a user names by its file: a passphrase, a token, a key that machines share.
+struct SecretFile {
+  std::string_view what;  // for the refusal: "passphrase file"
+  std::size_t max_size = 0;
+};
+// The whole file, under the rules of read_private_file(); but what is no regular file (a pipe, a
+// terminal) keeps nothing that others could read, and is taken too. Waits for a pipe's writer.
+Result<SecretBytes, Error> read_secret_file(FileSystem& files, const std::string& path,
+                                            const SecretFile& secret);
 // Creates it with mode 0600, exclusively, synced with its directory. Refuses to overwrite.
 Result<void, Error> write_private_file(FileSystem& files, const std::string& path,
                                        const SecretBytes& content);

@@ -48,6 +48,9 @@ struct SnapshotInfo {
   bool proven = false;                // at least one valid proof of a trusted prover
   std::optional<WallTime> proven_at;  // the newest of those
   std::optional<repo::FingerprintLevel> proven_level;
+  // Fingerprints of those whose proofs count for nothing, because no pin lets them sign proofs;
+  // sorted, each once.
+  std::vector<std::string> unpinned_provers;
 };
 
 // Something that is wrong with a repository.
