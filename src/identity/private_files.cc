@@ -78,7 +78,9 @@ Result<SecretBytes, Error> read_secret_file(FileSystem& files, const std::string
   const auto status = file.status();
   if (!status.has_value()) return to_error(status.error());
   if (status.value().type == FileType::kRegular) {
-    SEALANE_TRY(check_protected(status.value(), path, secret.what));
+    auto safe = check_protected(status.value(), path, secret.what);
+    if (!safe.has_value() && secret.warnings == nullptr) return safe.error();
+    if (!safe.has_value()) secret.warnings->push_back(std::move(safe.error().message));
   }
   return read_whole(file, path, secret.max_size);
 }

@@ -5,8 +5,8 @@
 namespace sealane::warm {
 namespace {
 
-constexpr identity::SecretFile kKey{.what = "key file", .max_size = entropy::kMaxKeyFileSize};
-constexpr identity::SecretFile kSecret{.what = "secret file", .max_size = entropy::kMaxKeyFileSize};
+constexpr identity::SecretFile kSecret{
+    .what = "secret file", .max_size = entropy::kMaxKeyFileSize, .warnings = nullptr};
 
 Error unusable(const std::string& path, entropy::KeyFileError error) {
   return {ErrorKind::kUsage,
@@ -15,7 +15,11 @@ Error unusable(const std::string& path, entropy::KeyFileError error) {
 
 Result<entropy::KeyBytes, Error> load_key(FileSystem& files, const std::string& path,
                                           bool allow_sample, std::vector<std::string>& warnings) {
-  SEALANE_TRY(const auto content, identity::read_secret_file(files, path, kKey));
+  // Dynomite's own file, which its user reads too.
+  SEALANE_TRY(const auto content, identity::read_secret_file(files, path,
+                                                             {.what = "key file",
+                                                              .max_size = entropy::kMaxKeyFileSize,
+                                                              .warnings = &warnings}));
   auto parsed = entropy::parse_key_file(content.expose(), allow_sample);
   if (!parsed.has_value()) return unusable(path, parsed.error());
   for (const entropy::KeyWarning warning : parsed.value().warnings) {

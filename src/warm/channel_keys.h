@@ -26,8 +26,8 @@ struct ChannelKeys {
   std::vector<std::string> warnings;  // sentences for a person, each naming its file
 };
 
-// A file that cannot be used is kUsage with the reason, one that others can read kFailed
-// (identity::read_secret_file).
+// A file that cannot be used is kUsage with the reason; a secret file that others can read kFailed
+// (identity::read_secret_file); a key or IV file that others can read is warned of.
 Result<ChannelKeys, Error> load_channel_keys(FileSystem& files, const ChannelKeyFiles& names);
 
 }  // namespace sealane::warm

@@ -477,7 +477,7 @@ TEST(ChannelAddress, HostsPortsAndPaths) {
   EXPECT_EQ(text(""), "none");
 }
 
-TEST(ChannelKeyFilesOnDisk, AreRefusedWhereOthersCanReadThem) {
+TEST(ChannelKeyFilesOnDisk, OpenSecretsAreRefusedAndOpenKeysWarnedOf) {
   std::string name = "/tmp/sealane-keys-XXXXXX";
   const std::string folder = ::mkdtemp(name.data());
   const auto write = [&](const std::string& file, const std::string& content, mode_t mode) {
@@ -495,13 +495,16 @@ TEST(ChannelKeyFilesOnDisk, AreRefusedWhereOthersCanReadThem) {
   EXPECT_NE(both.value().warnings[0].find("same"), std::string::npos);
   EXPECT_EQ(both.value().secrets.size(), 1u);
   for (const ChannelKeyFiles& names :
-       {ChannelKeyFiles{open, good, {}, false}, ChannelKeyFiles{good, open, {}, false},
-        ChannelKeyFiles{{}, {}, {secret, leaked}, false}}) {
-    const auto refused = load_channel_keys(system_files(), names);
-    ASSERT_FALSE(refused.has_value());
-    EXPECT_EQ(refused.error().kind, ErrorKind::kFailed);
-    EXPECT_NE(refused.error().message.find("chmod 600"), std::string::npos);
+       {ChannelKeyFiles{open, good, {}, false}, ChannelKeyFiles{good, open, {}, false}}) {
+    const auto warned = load_channel_keys(system_files(), names);
+    ASSERT_TRUE(warned.has_value()) << warned.error().message;
+    ASSERT_EQ(warned.value().warnings.size(), 2u);
+    EXPECT_NE(warned.value().warnings[0].find("chmod 600"), std::string::npos);
   }
+  const auto refused = load_channel_keys(system_files(), {{}, {}, {secret, leaked}, false});
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().kind, ErrorKind::kFailed);
+  EXPECT_NE(refused.error().message.find("chmod 600"), std::string::npos);
   const auto missing = load_channel_keys(system_files(), {folder + "/none", good, {}, false});
   ASSERT_FALSE(missing.has_value());
   for (const std::string& file : {good, open, secret, leaked}) ::unlink(file.c_str());

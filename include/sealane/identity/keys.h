@@ -159,6 +159,9 @@ Result<SecretBytes, Error> read_private_file(FileSystem& files, const std::strin
 struct SecretFile {
   std::string_view what;  // for the refusal: "passphrase file"
   std::size_t max_size = 0;
+  // Set: what would be refused for its owner or mode is taken, and the sentence added here. For the
+  // files of another program, whose users may have to be able to read them.
+  std::vector<std::string>* warnings = nullptr;
 };
 // The whole file, under the rules of read_private_file(); but what is no regular file (a pipe, a
 // terminal) keeps nothing that others could read, and is taken too. Waits for a pipe's writer.
