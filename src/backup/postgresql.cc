@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <optional>
 #include <set>
+#include <utility>
 
 #include "backup/pg_client.h"
 #include "backup/pg_globals.h"
@@ -124,17 +125,29 @@ class PgSnapshot final : public SourceSnapshot {
   }
 
   Result<void, Error> open() {
+    // Side by side: Debian's tools are wrapped in Perl, which takes a while to start.
+    Result<std::string, Error> dump = std::string();
+    Result<std::string, Error> dumpall = std::string();
+    Result<std::unique_ptr<PgSession>, Error> session = std::unique_ptr<PgSession>();
+    {
+      const flow::Thread first(
+          [&] { dump = tool_version(connection_, "pg_dump", context_.cancel); });
+      const flow::Thread second(
+          [&] { dumpall = tool_version(connection_, "pg_dumpall", context_.cancel); });
+      session = PgSession::open(connection_, context_.cancel);
+    }
     // Before anything is asked of the server: all tools are there.
-    SEALANE_TRY(const auto dump_version, tool_version(connection_, "pg_dump", context_.cancel));
-    SEALANE_TRY(const auto dumpall_version,
-                tool_version(connection_, "pg_dumpall", context_.cancel));
+    SEALANE_TRY(const std::string dump_version, std::move(dump));
+    SEALANE_TRY(const std::string dumpall_version, std::move(dumpall));
+    SEALANE_TRY(session_, std::move(session));
     properties_["tool"] = dump_version;
     for (int attempt = 1;; ++attempt) {
-      SEALANE_TRY(session_, PgSession::open(connection_, context_.cancel));
       if (attempt == 1) {
         SEALANE_TRY(read_properties());
         SEALANE_TRY(check_version(dump_version));
         SEALANE_TRY(check_version(dumpall_version));
+      } else {
+        SEALANE_TRY(session_, PgSession::open(connection_, context_.cancel));
       }
       auto taken = take_snapshot();
       if (taken.has_value()) return taken;
@@ -149,22 +162,23 @@ class PgSnapshot final : public SourceSnapshot {
 
   Result<std::unique_ptr<DumpStream>, Error> open_stream(std::size_t index) override {
     if (index >= streams_.size()) return failed("there is no such stream");
-    const bool globals = streams_[index].name == "globals";
-    ToolCommand command = connection_.command(globals ? "pg_dumpall" : "pg_dump");
-    command.pipe_output = true;
-    if (globals) {
-      command.arguments = {"--globals-only", "--no-tablespaces", "--no-password", "--encoding=UTF8",
-                           "--database=" + connection_.database_argument()};
-      if (!with_passwords_) command.arguments.emplace_back("--no-role-passwords");
-      SEALANE_TRY(auto tool, Tool::start(command, &context_.cancel));
-      return std::unique_ptr<DumpStream>(std::make_unique<GlobalsSource>(std::move(tool)));
+    if (streams_[index].name == "database") {
+      if (!dump_) {
+        SEALANE_TRY(start_dump());
+      }
+      archive_ = std::make_shared<ArchiveReader>();
+      return std::unique_ptr<DumpStream>(
+          std::make_unique<ArchiveSource>(std::exchange(dump_, nullptr), archive_));
     }
-    command.arguments = {"--format=custom", "--compress=0", "--no-password",
-                         "--snapshot=" + snapshot_};
-    archive_ = std::make_shared<ArchiveReader>();
+    // The dump reads the catalog meanwhile, and waits with its first bytes until it is their turn.
+    SEALANE_TRY(start_dump());
+    ToolCommand command = connection_.command("pg_dumpall");
+    command.pipe_output = true;
+    command.arguments = {"--globals-only", "--no-tablespaces", "--no-password", "--encoding=UTF8",
+                         "--database=" + connection_.database_argument()};
+    if (!with_passwords_) command.arguments.emplace_back("--no-role-passwords");
     SEALANE_TRY(auto tool, Tool::start(command, &context_.cancel));
-    count_rows();
-    return std::unique_ptr<DumpStream>(std::make_unique<ArchiveSource>(std::move(tool), archive_));
+    return std::unique_ptr<DumpStream>(std::make_unique<GlobalsSource>(std::move(tool)));
   }
 
   Result<std::optional<Fingerprint>, Error> fingerprint() override {
@@ -179,6 +193,16 @@ class PgSnapshot final : public SourceSnapshot {
   std::map<std::string, std::string> properties() const override { return properties_; }
 
  private:
+  Result<void, Error> start_dump() {
+    ToolCommand command = connection_.command("pg_dump");
+    command.pipe_output = true;
+    command.arguments = {"--format=custom", "--compress=0", "--no-password",
+                         "--snapshot=" + snapshot_};
+    SEALANE_TRY(dump_, Tool::start(command, &context_.cancel));
+    count_rows();
+    return success();
+  }
+
   // The rows are hashed by the server beside the dump, in the same moment, so that both take as
   // long as one. From here on the session belongs to that thread until it ends.
   void count_rows() {
@@ -269,6 +293,7 @@ class PgSnapshot final : public SourceSnapshot {
       {"database", "pg_dump-custom", "pg_restore -d DATABASE"}};
   std::unique_ptr<PgSession> session_;
   std::string snapshot_;
+  std::unique_ptr<Tool> dump_;  // started, and not yet read
   std::shared_ptr<ArchiveReader> archive_;
   std::map<std::string, std::string> properties_;
   std::optional<std::uint64_t> size_;

@@ -105,7 +105,8 @@ struct ServeOptions {
   bool foreign_unix = false;  // the same for who comes over the UNIX socket
   ChannelKeyFiles key_files;  // read anew for each connection, so they can be changed
   std::string spool_folder = "/tmp";
-  std::uint64_t max_spool = std::uint64_t{8} << 30;  // all snapshots that wait, in bytes of disk
+  std::uint64_t max_spool = std::uint64_t{8} << 30;  // bytes of all snapshots that wait;
+  std::size_t spool_memory = std::size_t{64} << 20;  // so many in memory, the rest on disk
   std::size_t max_connections = 16;
   std::size_t max_per_source = 2;
   std::size_t apply_threads = 2;       // parts that the sink works on at once

@@ -59,6 +59,7 @@ struct ChannelServer::Impl {
         files(the_files),
         random(the_random),
         clock(the_clock),
+        spool_memory(options.spool_memory),
         memory(std::make_shared<entropy::ReplayMemory>(
             entropy::ReplayMemory::Rules{std::chrono::minutes(10), the_clock.wall_now()})),
         limit(std::make_shared<net::RateLimit>(options.bytes_per_second, net::IoLoop::now())),
@@ -86,6 +87,7 @@ struct ChannelServer::Impl {
   FileSystem& files;
   RandomSource& random;
   Clock& clock;
+  SpoolMemory spool_memory;
   // ---- the loop's thread ----
   std::shared_ptr<entropy::ReplayMemory> memory;
   std::uint64_t spooled = 0;  // announced by snapshots that are received or wait for the sink
@@ -144,7 +146,7 @@ class ChannelServer::Impl::Handler final : public net::StreamHandler {
         : server(the_server),
           memory(server.memory),
           core(std::move(setup), net::IoLoop::now()),
-          spool(server.files, server.random, server.options.spool_folder) {
+          spool(server.files, server.random, server.spool_memory, server.options.spool_folder) {
       intake.peer = peer;
     }
     ~Work() { server.spooled -= reserved; }

@@ -2,7 +2,29 @@
 
 #include <algorithm>
 
+#include "base/copy_bytes.h"
+
 namespace sealane::warm {
+
+SpoolMemory::Block SpoolMemory::take() {
+  const std::lock_guard lock(mutex_);
+  if (taken_ == max_blocks_) return nullptr;
+  ++taken_;
+  if (kept_.empty()) return std::make_unique_for_overwrite<std::byte[]>(kBlockSize);
+  Block out = std::move(kept_.back());
+  kept_.pop_back();
+  return out;
+}
+
+void SpoolMemory::give_back(Block block) {
+  const std::lock_guard lock(mutex_);
+  --taken_;
+  if (kept_.size() < kMaxKept) kept_.push_back(std::move(block));
+}
+
+Spool::~Spool() {
+  for (SpoolMemory::Block& block : blocks_) memory_.give_back(std::move(block));
+}
 
 Result<void, Error> Spool::open_file() {
   ByteArray<16> name{};
@@ -17,9 +39,15 @@ Result<void, Error> Spool::open_file() {
 }
 
 Result<void, Error> Spool::write(ByteSpan data) {
-  if (size_ < kInMemory) {
-    const ByteSpan kept = data.first(std::min<std::size_t>(data.size(), kInMemory - size_));
-    memory_.insert(memory_.end(), kept.begin(), kept.end());
+  while (!data.empty() && !file_) {
+    if (size_ == room_in_blocks()) {
+      SpoolMemory::Block block = memory_.take();
+      if (!block) break;
+      blocks_.push_back(std::move(block));
+    }
+    const ByteSpan kept =
+        data.first(std::min<std::uint64_t>(data.size(), room_in_blocks() - size_));
+    copy_bytes(kept, blocks_.back().get() + size_ % SpoolMemory::kBlockSize);
     size_ += kept.size();
     data = data.subspan(kept.size());
   }
@@ -36,14 +64,16 @@ Result<void, Error> Spool::write(ByteSpan data) {
 Result<std::size_t, Error> Spool::Content::read(MutableByteSpan out) {
   const std::uint64_t left = spool_.size_ - at_;
   if (left == 0 || out.empty()) return std::size_t{0};
-  if (at_ < spool_.memory_.size()) {
-    const ByteSpan rest = ByteSpan(spool_.memory_).subspan(at_);
-    const std::size_t size = std::min(rest.size(), out.size());
-    std::copy_n(rest.begin(), size, out.begin());
+  if (at_ < spool_.room_in_blocks()) {
+    const std::uint64_t block = at_ / SpoolMemory::kBlockSize;
+    const std::uint64_t begin = at_ % SpoolMemory::kBlockSize;
+    const auto size = static_cast<std::size_t>(
+        std::min<std::uint64_t>({SpoolMemory::kBlockSize - begin, left, out.size()}));
+    copy_bytes(ByteSpan(spool_.blocks_[block].get() + begin, size), out.begin());
     at_ += size;
     return size;
   }
-  const auto got = spool_.file_->read_at(at_ - spool_.memory_.size(),
+  const auto got = spool_.file_->read_at(at_ - spool_.room_in_blocks(),
                                          out.first(std::min<std::uint64_t>(out.size(), left)));
   if (!got.has_value()) return to_error(got.error());
   if (got.value() == 0) {

@@ -1,8 +1,10 @@
 #pragma once
-// Spool: where a snapshot is kept until it is whole and verified: in memory while it is small, then
-// in a file without a name, which nobody else opens and no crash leaves behind.
+// Spool: where a snapshot is kept until it is whole and verified: in memory while there is some,
+// then in a file without a name, which nobody else opens and no crash leaves behind.
 #include <memory>
+#include <mutex>
 #include <string>
+#include <vector>
 
 #include "sealane/base/file_system.h"
 #include "sealane/base/random.h"
@@ -10,14 +12,34 @@
 
 namespace sealane::warm {
 
+// The memory of all spools of one server: whoever comes first has it. Thread-safe.
+class SpoolMemory {
+ public:
+  using Block = std::unique_ptr<std::byte[]>;
+  static constexpr std::size_t kBlockSize = 1024 * 1024;
+  static constexpr std::size_t kMaxKept = 16;  // of what nobody uses, to be used again
+
+  explicit SpoolMemory(std::size_t size) : max_blocks_(size / kBlockSize) {}
+  Block take();  // null: all is taken
+  void give_back(Block block);
+
+ private:
+  const std::size_t max_blocks_;
+  std::mutex mutex_;
+  std::vector<Block> kept_;
+  std::size_t taken_ = 0;
+};
+
 // Not thread-safe; the content may be read on another thread once nothing is written any more.
 class Spool {
  public:
-  static constexpr std::size_t kInMemory = 1024 * 1024;  // bounds the memory of one connection
-
-  // `folder` holds the file; it must exist by the time that one is needed.
-  Spool(FileSystem& files, RandomSource& random, std::string folder)
-      : files_(files), random_(random), folder_(std::move(folder)) {}
+  // `folder` holds the file; it must exist by the time that one is needed. The rest must outlive
+  // the spool.
+  Spool(FileSystem& files, RandomSource& random, SpoolMemory& memory, std::string folder)
+      : files_(files), random_(random), memory_(memory), folder_(std::move(folder)) {}
+  ~Spool();
+  Spool(const Spool&) = delete;
+  Spool& operator=(const Spool&) = delete;
   // An error is final: what was written before is of no use any more.
   Result<void, Error> write(ByteSpan data);
   std::uint64_t size() const { return size_; }
@@ -34,12 +56,14 @@ class Spool {
   };
 
  private:
+  std::uint64_t room_in_blocks() const { return blocks_.size() * SpoolMemory::kBlockSize; }
   Result<void, Error> open_file();
   FileSystem& files_;
   RandomSource& random_;
+  SpoolMemory& memory_;
   std::string folder_;
-  Bytes memory_;
-  std::unique_ptr<File> file_;  // behind what is in memory
+  std::vector<SpoolMemory::Block> blocks_;  // full, but for the last
+  std::unique_ptr<File> file_;              // behind what is in memory
   std::uint64_t size_ = 0;
 };
 

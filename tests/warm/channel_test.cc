@@ -75,6 +75,7 @@ class Channel : public ::testing::TestWithParam<const char*> {
                                                       : "unix:" + folder_ + "/socket"};
     serve_.key_files = {path("key"), path("iv"), {path("secret"), path("old")}, false};
     serve_.spool_folder = folder_;
+    serve_.spool_memory = std::size_t{1} << 20;  // so that larger parts use the disk
     serve_.on_intake = [this](const Intake& intake) { intakes_.add(intake); };
     serve_.max_per_source = 16;
   }
@@ -520,7 +521,8 @@ TEST(SpoolOnABadDisk, SaysSoAndLeavesNothing) {
     files.reset_count();
     files.fail_call(static_cast<std::uint64_t>(failing), ENOSPC);
     sealane::testing::SeededRandom random(1);
-    Spool spool(files, random, "/spool");
+    SpoolMemory memory(1024 * 1024);  // the rest goes to the disk
+    Spool spool(files, random, memory, "/spool");
     const Bytes data = entropy::testing::random_bytes(300'000, 7);
     bool failed = false;
     for (int i = 0; i < 4 && !failed; ++i) failed = !spool.write(data).has_value();
