@@ -84,8 +84,9 @@ void cores(benchmark::State& state, bool encrypted) {
         sender.output_sent(taken);
       }
       while (const std::size_t size = sender.claim_plaintext()) {
-        sender.supply(encoder.encode(ByteSpan(plaintext).subspan(from, size), sender.take_spent()),
-                      {});
+        sender.supply(
+            encoder.encode_reusing(sender.take_spent(), ByteSpan(plaintext).subspan(from, size)),
+            {});
         from += size;
       }
     }

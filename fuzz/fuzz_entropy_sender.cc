@@ -34,9 +34,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     switch (*step & 7U) {
       case 0:
         if (const std::size_t wanted = sender.claim_plaintext(); wanted > 0) {
-          sender.supply(
-              encoder.encode(ByteSpan(plaintext).subspan(supplied, wanted), sender.take_spent()),
-              now);
+          sender.supply(encoder.encode_reusing(sender.take_spent(),
+                                               ByteSpan(plaintext).subspan(supplied, wanted)),
+                        now);
           supplied += wanted;
         }
         break;

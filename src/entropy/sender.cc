@@ -104,7 +104,7 @@ void ChunkEncoder::encode(ByteSpan plaintext, MutableByteSpan out) {
   }
 }
 
-Bytes ChunkEncoder::encode(ByteSpan plaintext, Bytes memory) {
+Bytes ChunkEncoder::encode_reusing(Bytes memory, ByteSpan plaintext) {
   memory.resize(encoded_size(plaintext.size()));
   encode(plaintext, MutableByteSpan(memory));
   return memory;

@@ -49,7 +49,7 @@ class ChunkEncoder {
   // piece; `out` has encoded_size() bytes and does not overlap.
   void encode(ByteSpan plaintext, MutableByteSpan out);
   // The same into memory that may have been used before.
-  Bytes encode(ByteSpan plaintext, Bytes memory);
+  Bytes encode_reusing(Bytes memory, ByteSpan plaintext);
 
  private:
   std::uint32_t buffer_size_;

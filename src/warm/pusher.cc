@@ -22,7 +22,7 @@ class Encoders {
       : buffer_size_(buffer_size), keys_(keys) {}
   Bytes encode(ByteSpan plaintext, Bytes memory) {
     std::unique_ptr<entropy::ChunkEncoder> encoder = take();
-    Bytes chunks = encoder->encode(plaintext, std::move(memory));
+    Bytes chunks = encoder->encode_reusing(std::move(memory), plaintext);
     const std::lock_guard lock(mutex_);
     idle_.push_back(std::move(encoder));
     return chunks;

@@ -32,8 +32,9 @@ struct Made {
   // Supplies what is wanted.
   void supply(SteadyTime now = {}) {
     while (const std::size_t size = sender->claim_plaintext()) {
-      sender->supply(encoder->encode(ByteSpan(plaintext).subspan(at, size), sender->take_spent()),
-                     now);
+      sender->supply(
+          encoder->encode_reusing(sender->take_spent(), ByteSpan(plaintext).subspan(at, size)),
+          now);
       at += size;
     }
   }

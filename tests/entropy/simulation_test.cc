@@ -202,9 +202,9 @@ class Shop {
     }
     void after_step(SteadyTime now) override {
       while (const std::size_t size = core_.claim_plaintext()) {
-        core_.supply(
-            encoder_.encode(ByteSpan(shop_.parts[part_]).subspan(at_, size), core_.take_spent()),
-            now);
+        core_.supply(encoder_.encode_reusing(core_.take_spent(),
+                                             ByteSpan(shop_.parts[part_]).subspan(at_, size)),
+                     now);
         at_ += size;
       }
       while (auto event = core_.next_event()) {
