@@ -42,7 +42,7 @@ class Cuts(WarmStage):
         out = []
         folder = self.path("home", "warm")
         for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
-            if not name.endswith(".lock"):
+            if not name.endswith(".lock") and not name.startswith(".tmp"):
                 with open(os.path.join(folder, name), "rb") as file:
                     out.append(file.read())
         return out
@@ -73,7 +73,7 @@ class Cuts(WarmStage):
                 resumed += self.journal() != []
                 if chance.randrange(10) == 0:
                     server.kill()
-                    server.wait()
+                    server.communicate()
                     server, address = self.serve(*self.keys, into=self.vault)
                 pusher.kill()
         goes_on = self.journal() != []

@@ -49,7 +49,7 @@ class WarmStage(Stage):
         if into:
             words += ["--listen", "unix:" + where, "--into", into]
         process = subprocess.Popen([PROGRAM, *words], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self.addCleanup(process.wait)
+        self.addCleanup(process.communicate)
         self.addCleanup(process.kill)
         if into:
             line = process.stdout.readline()
