@@ -122,6 +122,7 @@ class Server final : public HubServer {
     }
     mailbox_->restore(std::move(stored), now, started_);
     SEALANE_TRY(set_groups(settings_));
+    set_rights(now);
     loop_.run([this] {
       network_ = net::make_network(loop_);
       timer_ = stream_loop_->make_timer();
@@ -185,6 +186,7 @@ class Server final : public HubServer {
       const SteadyTime now = stream_loop_->now();
       if (mailbox_->add_client(record.id, {}, now, seams_.clock.wall_now())) {
         records_.insert_or_assign(record.id, record);
+        set_rights(now);  // the settings may have named it before
       } else {
         result = Error{ErrorKind::kUsage, "there is no room for one more client (max_clients)"};
       }
@@ -222,6 +224,7 @@ class Server final : public HubServer {
       const SteadyTime now = stream_loop_->now();
       mailbox_->set_options(next.mailbox, now);
       settings_ = std::move(next);
+      set_rights(now);
       options_ = std::make_shared<const hub::HubOptions>(settings_.connection);
       hub::Config config;
       config.heartbeat_interval =
@@ -357,6 +360,46 @@ class Server final : public HubServer {
       if (!stays) mailbox_->remove_group(old.address);
     }
     return success();
+  }
+
+  // A client, by its name or id, or a group.
+  std::optional<hub::ClientId> address_of(const std::string& name) const {
+    for (const auto& [id, record] : records_) {
+      if (record.name == name) return id;
+    }
+    for (const HubGroup& group : settings_.groups) {
+      if (group.name == name) return group.address;
+    }
+    return hub::parse_client_id(name);
+  }
+
+  // Whoever is named and not known has none of the rights meant for him; the others keep theirs.
+  void set_rights(SteadyTime now) {
+    std::map<hub::ClientId, mailbox::ClientPolicy> policies;
+    for (const HubRights& rights : settings_.rights) {
+      const auto client = address_of(rights.client);
+      if (!client || !records_.contains(*client)) {
+        warn_("the settings give rights to " + printable(rights.client) + ", whom nobody enrolled");
+        continue;
+      }
+      mailbox::ClientPolicy policy{.send_to_anyone = !rights.send_to,
+                                   .sees_presence = rights.sees_presence};
+      for (const std::string& name : rights.send_to.value_or(std::vector<std::string>())) {
+        const auto to = address_of(name);
+        if (to) {
+          policy.send_to.insert(*to);
+        } else {
+          warn_("the rights of " + printable(rights.client) + " name " + printable(name) +
+                ", who is no client and no group");
+        }
+      }
+      policies[*client] = std::move(policy);
+    }
+    for (const auto& [id, record] : records_) {
+      const auto policy = policies.find(id);
+      mailbox_->add_client(id, policy == policies.end() ? mailbox::ClientPolicy() : policy->second,
+                           now, seams_.clock.wall_now());
+    }
   }
 
   std::unique_ptr<net::StreamHandler> accept(const Address& peer) {
