@@ -270,10 +270,9 @@ class ParcelBoxTest : public ::testing::Test {
   void SetUp() override { ASSERT_TRUE(files.create_directory("/in").has_value()); }
   Parcel offer(const std::string& content, const std::string& name) {
     const crypto::Sha256Digest digest = crypto::sha256(as_bytes(content));
-    Parcel parcel{
-        .kind = ParcelKind::kFile, .number = 5, .offset = content.size(), .data = to_bytes(digest)};
-    parcel.data.insert(parcel.data.end(), as_bytes(name).begin(), as_bytes(name).end());
-    return parcel;
+    const std::string data = to_text(digest) + name;
+    return {
+        .kind = ParcelKind::kFile, .number = 5, .offset = content.size(), .data = to_bytes(data)};
   }
   static Parcel piece(const std::string& content, std::uint64_t at, std::size_t size) {
     return {.kind = ParcelKind::kData,
