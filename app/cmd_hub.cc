@@ -9,6 +9,7 @@
 #include "app/commands.h"
 #include "app/keys.h"
 #include "app/paths.h"
+#include "app/repository.h"
 #include "node/hub_control.h"
 #include "node/hub_profile.h"
 #include "node/hub_server.h"
@@ -38,10 +39,8 @@ struct StateFlags {
 };
 
 Result<node::HubState, Error> open_state(Context& context, const StateFlags& flags) {
-  const std::string parent = parent_path(flags.path());
   if (flags.directory.empty()) {
-    const auto made = context.files.create_directory(parent, 0700);
-    if (!made.has_value() && made.error().code != EEXIST) return to_error(made.error());
+    SEALANE_TRY(make_home_directory(context));
   }
   return node::HubState::open(context.files, context.random, flags.path());
 }

@@ -3,16 +3,23 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "app/commands.h"
 #include "app/hub_link.h"
+#include "app/paths.h"
+#include "app/repository.h"
 #include "app/streams.h"
 #include "backup/process.h"
 #include "base/byte_reader.h"
+#include "crypto/hash.h"
 #include "net/child.h"
 #include "node/parcel.h"
+#include "node/seen_messages.h"
 
 namespace sealane::app {
 namespace {
@@ -32,7 +39,57 @@ Error usage(std::string message) {
   return {.kind = ErrorKind::kUsage, .message = std::move(message)};
 }
 
-std::string_view why(hub::RefusalReason reason) { return describe(reason); }
+constexpr std::size_t kMaxUnsaved = 128;  // messages dealt with, and not noted yet
+constexpr milliseconds kSaveDelay{20};    // for more of them: a note costs a disk two syncs
+constexpr seconds kLastWords{10};         // chat: for what was said just before the end
+
+// Lines of standard input as they come.
+class Lines {
+ public:
+  // Waits so many milliseconds for more.
+  void read(int patience) {
+    pollfd entry{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
+    if (ended_ || ::poll(&entry, 1, patience) <= 0) return;
+    std::array<char, 4096> buffer{};
+    const ssize_t size = ::read(STDIN_FILENO, buffer.data(), buffer.size());
+    if (size > 0) {
+      text_.append(buffer.data(), static_cast<std::size_t>(size));
+    } else if (size == 0 || errno != EINTR) {
+      ended_ = true;
+    }
+  }
+  // Without its line feed. The last one may lack it.
+  std::optional<std::string> next() {
+    const std::size_t end = text_.find('\n');
+    if (end == std::string::npos && (!ended_ || text_.empty())) return std::nullopt;
+    std::string line = text_.substr(0, end);
+    text_.erase(0, end == std::string::npos ? end : end + 1);
+    return line;
+  }
+  std::size_t waiting() const { return text_.size(); }
+  bool at_end() const { return ended_ && text_.empty(); }
+
+ private:
+  std::string text_;
+  bool ended_ = false;
+};
+
+void show_message(Context& context, const HubArrival& arrival, ByteSpan data) {
+  context.console.print(printable(arrival.name) + (arrival.sealed ? "" : " (in the clear)") + ": " +
+                        printable(as_text(data), data.size() * 4 + 16) + "\n");
+  context.console.emit("message", {{"from", hub::to_text(arrival.from)},
+                                   {"name", arrival.name},
+                                   {"sealed", arrival.sealed},
+                                   {"size", data.size()},
+                                   {"data_base64", to_base64(data)}});
+}
+
+void show_presence(Context& context, const HubPresence& presence) {
+  context.console.note(printable(presence.name) + (presence.online ? " is online" : " is offline"));
+  context.console.emit("presence", {{"client", hub::to_text(presence.client)},
+                                    {"name", presence.name},
+                                    {"online", presence.online}});
+}
 
 // ---- send
 
@@ -42,6 +99,7 @@ struct SendFlags {
   std::string in = "-";
   std::string text;
   bool plain = false;
+  bool lines = false;
   std::uint64_t timeout = 30;
 };
 
@@ -52,6 +110,9 @@ class Sender {
   Result<int, Error> run() {
     if (flags_.timeout == 0 || flags_.timeout > kMaxTimeout) {
       return usage("--timeout is 1 second to a day");
+    }
+    if (flags_.lines && (flags_.in != "-" || !flags_.text.empty())) {
+      return usage("--lines takes standard input; leave out FILE and --text");
     }
     SEALANE_TRY(link_, HubLink::open(context_, flags_.link));
     SEALANE_TRY(to_, link_->resolve(flags_.to));
@@ -67,7 +128,7 @@ class Sender {
     }
     SEALANE_TRY(link_->wait_online(kLoginTime));
     deadline_ = context_.clock.steady_now() + seconds(flags_.timeout);
-    const auto done = plain ? send_plain() : send_sealed();
+    const auto done = plain ? (flags_.lines ? send_plain_lines() : send_plain()) : send_sealed();
     link_->close();
     if (!done.has_value()) return done.error();
     return 0;
@@ -103,16 +164,85 @@ class Sender {
         return success();
       }
       if (const auto* refused = std::get_if<node::HubRefused>(&*event)) {
-        return Error{ErrorKind::kRefused, "not delivered to " + printable(flags_.to) + ": " +
-                                              std::string(why(refused->reason))};
+        return Error{ErrorKind::kRefused,
+                     "not delivered to " + printable(flags_.to) + ": " + std::string(refused->why)};
       }
       SEALANE_TRY(check_gone(*event));
+    }
+  }
+
+  // Each line is a message. Many are under way at a time; the hub's word for each is reported.
+  Result<void, Error> send_plain_lines() {
+    Lines lines;
+    std::optional<std::string> line;
+    std::uint64_t number = 0;  // of the line read last
+    std::map<node::HubTicket, std::pair<std::uint64_t, std::size_t>> sent;
+    for (;;) {
+      while (line || (line = lines.next())) {
+        if (line->size() > kMaxPlain) return usage("a line is too large for one message");
+        const std::size_t size = line->size();
+        const auto ticket = link_->send_plain(to_, to_bytes(*line));
+        if (!ticket) break;  // the outbox is full
+        sent.emplace(*ticket, std::pair(++number, size));
+        line.reset();
+      }
+      if (lines.waiting() > kMaxPlain) return usage("a line is too large for one message");
+      if (!line && lines.at_end() && sent.empty()) return success();
+      const SteadyTime now = context_.clock.steady_now();
+      if (sent.empty()) deadline_ = now + seconds(flags_.timeout);  // it waits for us
+      const auto event =
+          link_->next(std::min(deadline_, now + milliseconds(sent.empty() ? 0 : 20)));
+      if (context_.cancel.cancelled()) return flow::interrupted();
+      if (!line) lines.read(sent.empty() ? 20 : 0);
+      if (!event) {
+        if (context_.clock.steady_now() >= deadline_)
+          return late("the hub did not say that it has it");
+        continue;
+      }
+      if (const auto* told = std::get_if<node::HubSent>(&*event)) {
+        const auto at = sent.find(told->ticket);
+        if (at == sent.end()) continue;
+        report(told->kind == hub::ReceiptKind::kPassedOn ? "written" : "accepted",
+               at->second.second, false, at->second.first);
+        sent.erase(at);
+        deadline_ = context_.clock.steady_now() + seconds(flags_.timeout);
+      } else if (const auto* refused = std::get_if<node::HubRefused>(&*event)) {
+        std::string which;
+        if (refused->ticket && sent.contains(*refused->ticket)) {
+          which = "line " + std::to_string(sent.at(*refused->ticket).first) + " was ";
+        }
+        return Error{ErrorKind::kRefused, which + "not delivered to " + printable(flags_.to) +
+                                              ": " + std::string(refused->why)};
+      } else {
+        SEALANE_TRY(check_gone(*event));
+      }
+    }
+  }
+
+  // Likewise, sealed: one after the other.
+  Result<void, Error> send_sealed_lines() {
+    Lines lines;
+    for (std::uint64_t number = 1;;) {
+      while (const auto line = lines.next()) {
+        if (line->size() > Parcel::kMaxData) return usage("a line is longer than a message may be");
+        deadline_ = context_.clock.steady_now() + seconds(flags_.timeout);
+        SEALANE_TRY(send_text(node::parcel_number(context_.random), as_bytes(*line), number++));
+      }
+      if (lines.at_end()) return success();
+      if (lines.waiting() > Parcel::kMaxData)
+        return usage("a line is longer than a message may be");
+      lines.read(20);
+      if (const auto event = link_->next(context_.clock.steady_now())) {
+        SEALANE_TRY(check_gone(*event));
+      }
+      if (context_.cancel.cancelled()) return flow::interrupted();
     }
   }
 
   Result<void, Error> send_sealed() {
     link_->watch({to_});
     SEALANE_TRY(wait_present());
+    if (flags_.lines) return send_sealed_lines();
     const auto number = node::parcel_number(context_.random);
     if (!flags_.text.empty() || flags_.in == "-") {
       if (flags_.text.empty()) {
@@ -137,13 +267,14 @@ class Sender {
     return send_file();
   }
 
-  Result<void, Error> send_text(std::uint64_t number, ByteSpan data) {
+  Result<void, Error> send_text(std::uint64_t number, ByteSpan data,
+                                std::optional<std::uint64_t> line = std::nullopt) {
     const Bytes parcel =
         node::encode({.kind = ParcelKind::kText, .number = number, .data = to_bytes(data)});
     if (!link_->send_sealed(to_, parcel)) return Error{ErrorKind::kFailed, "the session is closed"};
     SEALANE_TRY(const Parcel answer, wait_answer(number, {ParcelKind::kDone}));
     if (answer.offset != 1) return refused();
-    report("received", data.size(), true);
+    report("received", data.size(), true, line);
     return success();
   }
 
@@ -236,8 +367,7 @@ class Sender {
       if (const auto* presence = std::get_if<HubPresence>(&*event)) {
         if (presence->client == to_ && presence->online) return success();
       } else if (const auto* no = std::get_if<node::HubRefused>(&*event)) {
-        return Error{ErrorKind::kRefused,
-                     printable(flags_.to) + ": " + std::string(why(no->reason))};
+        return Error{ErrorKind::kRefused, printable(flags_.to) + ": " + std::string(no->why)};
       }
       SEALANE_TRY(check_gone(*event));
     }
@@ -259,13 +389,17 @@ class Sender {
     }
   }
 
-  void report(const std::string& how, std::uint64_t size, bool sealed) {
-    context_.console.note(how + " by " + (how == "received" ? printable(flags_.to) : "the hub") +
-                          ": " + format_bytes(size) +
-                          (sealed ? ", sealed end to end" : ", in the clear"));
-    context_.console.emit(
-        "message_sent",
-        {{"to", hub::to_text(to_)}, {"receipt", how}, {"size", size}, {"sealed", sealed}});
+  void report(const std::string& how, std::uint64_t size, bool sealed,
+              std::optional<std::uint64_t> line = std::nullopt) {
+    if (!line) {
+      context_.console.note(how + " by " + (how == "received" ? printable(flags_.to) : "the hub") +
+                            ": " + format_bytes(size) +
+                            (sealed ? ", sealed end to end" : ", in the clear"));
+    }
+    json message = {
+        {"to", hub::to_text(to_)}, {"receipt", how}, {"size", size}, {"sealed", sealed}};
+    if (line) message["line"] = *line;
+    context_.console.emit("message_sent", std::move(message));
   }
 
   Context& context_;
@@ -281,6 +415,7 @@ struct ListenFlags {
   HubLinkFlags link;
   std::string exec;
   std::string files;
+  bool presence = false;
   std::uint64_t count = 0;
 };
 
@@ -297,11 +432,18 @@ class ListenRun {
     SEALANE_TRY(link_, HubLink::open(context_, flags_.link));
     SEALANE_TRY(link_->wait_online(kLoginTime));
     tell_online();
+    if (flags_.presence) link_->watch({});
     if (!flags_.files.empty()) {
       box_ = std::make_unique<node::ParcelBox>(context_.files, flags_.files);
     }
+    SEALANE_TRY(seen_, node::SeenMessages::load(context_.files, seen_path()));
     while (!context_.cancel.cancelled() && (flags_.count == 0 || taken_ < flags_.count)) {
-      const auto event = link_->next(context_.clock.steady_now() + kTick);
+      const auto event = link_->next(unsaved_.empty() ? context_.clock.steady_now() + kTick
+                                                      : unsaved_since_ + kSaveDelay);
+      if (unsaved_.size() >= kMaxUnsaved ||
+          context_.clock.steady_now() >= unsaved_since_ + kSaveDelay) {
+        SEALANE_TRY(acknowledge());
+      }
       if (!event) continue;
       if (const auto* arrival = std::get_if<HubArrival>(&*event)) {
         SEALANE_TRY(take(*arrival));
@@ -310,27 +452,70 @@ class ListenRun {
         context_.console.warn("offline: " + offline->why.message + "; trying again");
       } else if (std::holds_alternative<node::HubOnline>(*event)) {
         tell_online();
+      } else if (const auto* presence = std::get_if<HubPresence>(&*event)) {
+        show_presence(context_, *presence);
+      } else if (const auto* status = std::get_if<node::HubStatus>(&*event)) {
+        tell_status(status->status);
       }
     }
+    SEALANE_TRY(acknowledge());
     link_->close();
     return 0;
   }
 
  private:
+  // Of this client at this hub.
+  std::string seen_path() const {
+    const auto hub = crypto::sha256(as_bytes(link_->profile().hub.text));
+    return home_path("hub_seen-" + hub::to_file_name(link_->profile().id) + '-' +
+                     to_hex(ByteSpan(hub).first(4)));
+  }
+  // What was dealt with is noted before the hub forgets it, so that it never comes twice.
+  Result<void, Error> acknowledge() {
+    if (unsaved_.empty()) return success();
+    SEALANE_TRY(make_home_directory(context_));
+    SEALANE_TRY(seen_.save(context_.files, context_.random));
+    for (const hub::DeliveryId id : unsaved_) link_->received(id);
+    unsaved_.clear();
+    return success();
+  }
+
   void tell_online() {
     context_.console.note("online at " + printable(link_->profile().hub.text) + " as " +
                           hub::to_text(link_->profile().id));
     context_.console.emit("hub_online", {{"address", link_->profile().hub.text},
                                          {"id", hub::to_text(link_->profile().id)},
                                          {"upgraded", link_->upgraded()}});
+    if (flags_.presence) link_->ask_status();
+  }
+  void tell_status(const hub::HubStatusMessage& status) {
+    context_.console.note("the hub knows " + std::to_string(status.known) + " clients, " +
+                          std::to_string(status.online) + " are online, " +
+                          std::to_string(status.queued) + " messages wait");
+    context_.console.emit("hub_state", {{"started", to_rfc3339(hub::from_ms(status.started_ms))},
+                                        {"clients", status.known},
+                                        {"online", status.online},
+                                        {"queued_messages", status.queued}});
   }
 
   Result<void, Error> take(const HubArrival& arrival) {
     if (!arrival.sealed) {
-      const bool dealt = show(arrival, arrival.data);
-      // What a program refused comes again at the next start.
-      if (arrival.id && dealt) link_->received(*arrival.id);
-      if (dealt) ++taken_;
+      const WallTime accepted_at = arrival.accepted_at.value_or(WallTime());
+      if (arrival.id && seen_.contains(*arrival.id, accepted_at)) {
+        link_->received(*arrival.id);  // dealt with before the last start
+        return success();
+      }
+      if (!show(arrival, arrival.data)) {
+        SEALANE_TRY(acknowledge());
+        return Error{ErrorKind::kFailed,
+                     "the command failed for a message; it comes again at the next start"};
+      }
+      if (arrival.id) {
+        if (unsaved_.empty()) unsaved_since_ = context_.clock.steady_now();
+        seen_.add(*arrival.id, accepted_at);
+        unsaved_.push_back(*arrival.id);
+      }
+      ++taken_;
       return success();
     }
     const auto parcel = node::decode_parcel(arrival.data);
@@ -399,15 +584,7 @@ class ListenRun {
       if (!done.has_value()) context_.console.error(done.error());
       return done.has_value();
     }
-    const auto text = as_text(data);
-    context_.console.print(printable(arrival.name) + (arrival.sealed ? "" : " (in the clear)") +
-                           ": " + printable(text, data.size() * 4 + 16) + "\n");
-    json message = {{"from", hub::to_text(arrival.from)},
-                    {"name", arrival.name},
-                    {"sealed", arrival.sealed},
-                    {"size", data.size()}};
-    message["data_base64"] = to_base64(data);
-    context_.console.emit("message", message);
+    show_message(context_, arrival, data);
     return true;
   }
 
@@ -427,6 +604,9 @@ class ListenRun {
   std::vector<std::string> command_;
   std::unique_ptr<HubLink> link_;
   std::unique_ptr<node::ParcelBox> box_;
+  node::SeenMessages seen_;
+  std::vector<hub::DeliveryId> unsaved_;  // dealt with; the hub was not told
+  SteadyTime unsaved_since_{};            // of the first of them
   std::uint64_t taken_ = 0;
 };
 
@@ -437,66 +617,126 @@ struct ChatFlags {
   std::string to;
 };
 
-Result<int, Error> chat(Context& context, const ChatFlags& flags) {
-  SEALANE_TRY(const auto link, HubLink::open(context, flags.link));
-  SEALANE_TRY(const auto to, link->resolve(flags.to));
-  if (!link->is_pinned(to)) {
-    return usage("no identity is pinned for " + printable(flags.to) +
-                 "; add its public key to the trust file");
-  }
-  SEALANE_TRY(link->wait_online(kLoginTime));
-  link->watch({to});
-  context.console.note("a line is a message to " + printable(flags.to) + "; end with Ctrl-D");
-  bool present = false;
-  std::string line;
-  for (bool open = true; open && !context.cancel.cancelled();) {
-    while (const auto event = link->next(context.clock.steady_now() + milliseconds(20))) {
-      if (const auto* presence = std::get_if<HubPresence>(&*event)) {
-        if (presence->client != to) continue;
-        present = presence->online;
-        context.console.note(printable(flags.to) + (present ? " is online" : " is offline"));
-        context.console.emit("presence", {{"client", hub::to_text(to)}, {"online", present}});
-      } else if (const auto* arrival = std::get_if<HubArrival>(&*event)) {
-        if (!arrival->sealed) continue;
-        const auto parcel = node::decode_parcel(arrival->data);
-        if (!parcel || parcel->kind != ParcelKind::kText) continue;
-        context.console.print(printable(arrival->name) + ": " +
-                              printable(as_text(parcel->data), Parcel::kMaxData) + "\n");
-        context.console.emit("message", {{"from", hub::to_text(arrival->from)},
-                                         {"name", arrival->name},
-                                         {"sealed", true},
-                                         {"size", parcel->data.size()},
-                                         {"data_base64", to_base64(parcel->data)}});
-        link->send_sealed(
-            arrival->from,
-            node::encode({.kind = ParcelKind::kDone, .number = parcel->number, .offset = 1}));
-      } else if (const auto* offline = std::get_if<node::HubOffline>(&*event)) {
-        if (offline->final) return offline->why;
-        context.console.warn("offline: " + offline->why.message + "; trying again");
-      }
+class Chat {
+ public:
+  Chat(Context& context, const ChatFlags& flags) : context_(context), flags_(flags) {}
+
+  Result<int, Error> run() {
+    SEALANE_TRY(link_, HubLink::open(context_, flags_.link));
+    SEALANE_TRY(to_, link_->resolve(flags_.to));
+    if (!link_->is_pinned(to_)) {
+      return usage("no identity is pinned for " + printable(flags_.to) +
+                   "; add its public key to the trust file");
     }
-    pollfd entry{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
-    if (::poll(&entry, 1, 0) <= 0) continue;
-    std::array<char, 4096> buffer{};
-    const ssize_t size = ::read(STDIN_FILENO, buffer.data(), buffer.size());
-    if (size <= 0) open = false;
-    if (size > 0) line.append(buffer.data(), static_cast<std::size_t>(size));
-    for (std::size_t end = line.find('\n'); end != std::string::npos; end = line.find('\n')) {
-      const std::string text = line.substr(0, std::min(end, Parcel::kMaxData));
-      line.erase(0, end + 1);
-      if (text.empty()) continue;
-      if (!present) context.console.note(printable(flags.to) + " is offline: not sent");
-      if (present) {
-        link->send_sealed(to, node::encode({.kind = ParcelKind::kText,
-                                            .number = node::parcel_number(context.random),
-                                            .data = to_bytes(text)}));
+    SEALANE_TRY(link_->wait_online(kLoginTime));
+    link_->watch({to_});
+    context_.console.note("a line is a message to " + printable(flags_.to) + "; end with Ctrl-D");
+    Lines lines;
+    std::optional<SteadyTime> last;  // when the unconfirmed ones are given up
+    while (!context_.cancel.cancelled()) {
+      while (const auto event = link_->next(context_.clock.steady_now() + milliseconds(20))) {
+        SEALANE_TRY(take(*event));
       }
+      if (!present_) continue;  // nothing is read before it is known whether anybody hears it
+      lines.read(0);
+      // An offline one takes none, which each line is told.
+      while (!*present_ || link_->wants_sealed(to_)) {
+        const auto line = lines.next();
+        if (!line) break;
+        say(*line);
+      }
+      if (lines.waiting() > Parcel::kMaxData) {
+        return usage("a line is longer than a message may be");
+      }
+      if (!lines.at_end()) continue;
+      const SteadyTime now = context_.clock.steady_now();
+      if (!last) last = now + kLastWords;
+      if (unconfirmed_.empty() || now >= *last) break;
     }
-    if (line.size() > Parcel::kMaxData) return usage("a line is longer than a message may be");
+    link_->close();
+    lost_ += unconfirmed_.size();
+    if (lost_ > 0) {
+      return Error{ErrorKind::kFailed,
+                   printable(flags_.to) + " did not get " + std::to_string(lost_) + " lines"};
+    }
+    return 0;
   }
-  link->close();
-  return 0;
-}
+
+ private:
+  Result<void, Error> take(const HubLinkEvent& event) {
+    if (const auto* presence = std::get_if<HubPresence>(&event)) {
+      if (presence->client != to_) return success();
+      present_ = presence->online;
+      show_presence(context_, *presence);
+    } else if (const auto* arrival = std::get_if<HubArrival>(&event)) {
+      hear(*arrival);
+    } else if (const auto* refused = std::get_if<node::HubRefused>(&event)) {
+      if (!refused->ticket) {  // of the presence
+        return Error{ErrorKind::kRefused, printable(flags_.to) + ": " + std::string(refused->why)};
+      }
+    } else if (const auto* ended = std::get_if<HubSealedEnd>(&event)) {
+      if (ended->peer == to_ && !unconfirmed_.empty()) {
+        context_.console.warn(std::to_string(unconfirmed_.size()) +
+                              " lines were not confirmed: " + ended->why);
+        lost_ += unconfirmed_.size();
+        unconfirmed_.clear();
+      }
+    } else if (const auto* offline = std::get_if<node::HubOffline>(&event)) {
+      if (offline->final) return offline->why;
+      context_.console.warn("offline: " + offline->why.message + "; trying again");
+    }
+    return success();
+  }
+
+  void hear(const HubArrival& arrival) {
+    if (!arrival.sealed) {
+      show_message(context_, arrival, arrival.data);
+      if (arrival.id) link_->received(*arrival.id);
+      return;
+    }
+    const auto parcel = node::decode_parcel(arrival.data);
+    if (!parcel) return;
+    if (parcel->kind == ParcelKind::kDone && arrival.from == to_) {
+      if (unconfirmed_.erase(parcel->number) > 0 && parcel->offset != 1) {
+        context_.console.warn(printable(flags_.to) + " did not take a line");
+        ++lost_;
+      }
+      return;
+    }
+    const bool text = parcel->kind == ParcelKind::kText;
+    if (text) show_message(context_, arrival, parcel->data);
+    if (text || parcel->kind == ParcelKind::kFile) {
+      link_->send_sealed(arrival.from, node::encode({.kind = ParcelKind::kDone,
+                                                     .number = parcel->number,
+                                                     .offset = text ? 1U : 0U}));
+    }
+  }
+
+  void say(const std::string& line) {
+    if (line.empty()) return;
+    const auto number = node::parcel_number(context_.random);
+    const bool sent =
+        *present_ && line.size() <= Parcel::kMaxData &&
+        link_->send_sealed(
+            to_,
+            node::encode({.kind = ParcelKind::kText, .number = number, .data = to_bytes(line)}));
+    if (sent) {
+      unconfirmed_.insert(number);
+    } else {
+      ++lost_;
+      context_.console.warn(printable(flags_.to) +
+                            (*present_ ? " does not keep up" : " is offline") + ": not sent");
+    }
+  }
+
+  Context& context_;
+  const ChatFlags& flags_;
+  std::unique_ptr<HubLink> link_;
+  hub::ClientId to_;
+  std::optional<bool> present_;          // nothing: the hub has not said it yet
+  std::set<std::uint64_t> unconfirmed_;  // numbers of lines
+  std::size_t lost_ = 0;                 // lines that did not arrive
+};
 
 }  // namespace
 
@@ -511,6 +751,9 @@ Command send_command() {
   options.push_back({.names = "--plain",
                      .help = "In the clear: the hub can read it, and keeps it for who is away",
                      .variable = &flags->plain});
+  options.push_back({.names = "--lines",
+                     .help = "Each line of standard input is a message, as it comes",
+                     .variable = &flags->lines});
   options.push_back({.names = "--timeout",
                      .value_name = "SECONDS",
                      .help = "For the other side to come and to confirm; 30 when missing",
@@ -550,6 +793,9 @@ Command listen_command() {
                      .help = "Take files of pinned senders into this directory",
                      .variable = &flags->files,
                      .completes = Completes::kDirectory});
+  options.push_back({.names = "--presence",
+                     .help = "Also tell who is there, and who comes and goes",
+                     .variable = &flags->presence});
   options.push_back({.names = "--count",
                      .value_name = "N",
                      .help = "End after so many messages and files",
@@ -583,7 +829,7 @@ Command chat_command() {
                      .variable = &flags->to,
                      .required = true,
                      .completes = Completes::kNothing}},
-      .run = [flags](Context& context) { return chat(context, *flags); },
+      .run = [flags](Context& context) { return Chat(context, *flags).run(); },
   };
 }
 

@@ -1,10 +1,12 @@
 #include "app/hub_link.h"
 
+#include <algorithm>
 #include <cerrno>
 
 #include "app/keys.h"
 #include "app/paths.h"
 #include "app/prompt.h"
+#include "app/repository.h"
 #include "flow/descriptor.h"
 #include "node/hub_state.h"
 
@@ -114,10 +116,12 @@ Result<std::unique_ptr<HubLink>, Error> HubLink::open(Context& context, const Hu
                         ". Trust it? (yes/no) ")) {
       return false;
     }
-    auto pins = node::HubPins::load(context.files, pin_path);
-    const auto saved = pins.has_value()
-                           ? pins.value().add(context.files, context.random, address, digest)
-                           : Result<void, Error>(pins.error());
+    const auto save = [&]() -> Result<void, Error> {
+      SEALANE_TRY(make_home_directory(context));
+      SEALANE_TRY(auto pins, node::HubPins::load(context.files, pin_path));
+      return pins.add(context.files, context.random, address, digest);
+    };
+    const auto saved = save();
     if (!saved.has_value()) {
       context.console.error(saved.error());
       return false;
@@ -155,16 +159,25 @@ std::string HubLink::name_of(const hub::ClientId& id) const {
 void HubLink::take(node::HubClientEvent event, SteadyTime now) {
   if (auto* message = std::get_if<node::HubMessage>(&event)) {
     hub::Incoming& incoming = message->message;
+    if (incoming.id) unanswered_.emplace_back(*incoming.id, false);
     if (incoming.sender && node::SealedPeers::is_sealed(incoming.data)) {
       sealed_->receive(*incoming.sender, incoming.data, now);
-      if (incoming.id) client_->received(*incoming.id);
+      if (incoming.id) received(*incoming.id);
+      if (unanswered_.size() >= kMaxUnanswered) {
+        events_.emplace_back(
+            node::HubOffline{.why = {ErrorKind::kFailed,
+                                     "messages in the clear wait for this client, in front of the "
+                                     "others; take them with 'sealane listen' first"},
+                             .final = true});
+      }
       return;
     }
     events_.emplace_back(HubArrival{.from = incoming.sender.value_or(hub::ClientId{}),
                                     .name = incoming.sender ? name_of(*incoming.sender) : "unknown",
                                     .sealed = false,
                                     .data = std::move(incoming.data),
-                                    .id = incoming.id});
+                                    .id = incoming.id,
+                                    .accepted_at = incoming.accepted_at});
   } else if (auto* states = std::get_if<node::HubStates>(&event)) {
     for (const hub::ClientState& state : states->states) {
       events_.emplace_back(HubPresence{state.client, name_of(state.client), state.online});
@@ -178,7 +191,19 @@ void HubLink::take(node::HubClientEvent event, SteadyTime now) {
     events_.emplace_back(*sent);
   } else if (const auto* refused = std::get_if<node::HubRefused>(&event)) {
     events_.emplace_back(*refused);
+  } else if (const auto* status = std::get_if<node::HubStatus>(&event)) {
+    events_.emplace_back(*status);
   }
+}
+
+void HubLink::received(hub::DeliveryId id) {
+  const auto at = std::ranges::find(unanswered_, id, &std::pair<hub::DeliveryId, bool>::first);
+  if (at != unanswered_.end()) at->second = true;
+  std::optional<hub::DeliveryId> last;
+  for (; !unanswered_.empty() && unanswered_.front().second; unanswered_.pop_front()) {
+    last = unanswered_.front().first;
+  }
+  if (last) client_->received(*last);
 }
 
 void HubLink::pump(SteadyTime now) {
@@ -199,7 +224,8 @@ void HubLink::pump(SteadyTime now) {
                                       .name = name_of(message->from),
                                       .sealed = true,
                                       .data = std::move(message->data),
-                                      .id = {}});
+                                      .id = {},
+                                      .accepted_at = {}});
     } else if (auto* ended = std::get_if<node::SealedPeers::Ended>(&*event)) {
       events_.emplace_back(HubSealedEnd{ended->peer, std::move(ended->why)});
     }

@@ -33,7 +33,8 @@ struct HubArrival {
   std::string name;     // as pinned; else the id; "unknown" on the legacy wire
   bool sealed = false;  // end to end, by the pinned identity
   Bytes data;
-  std::optional<hub::DeliveryId> id;  // of a message in the clear: to be acknowledged
+  std::optional<hub::DeliveryId> id;    // of a message in the clear: to be acknowledged
+  std::optional<WallTime> accepted_at;  // likewise, by the hub
 };
 struct HubPresence {
   hub::ClientId client;
@@ -44,8 +45,9 @@ struct HubSealedEnd {
   hub::ClientId peer;
   std::string why;
 };
-using HubLinkEvent = std::variant<HubArrival, HubPresence, HubSealedEnd, node::HubOnline,
-                                  node::HubOffline, node::HubSent, node::HubRefused>;
+using HubLinkEvent =
+    std::variant<HubArrival, HubPresence, HubSealedEnd, node::HubOnline, node::HubOffline,
+                 node::HubSent, node::HubRefused, node::HubStatus>;
 
 class HubLink {
  public:
@@ -65,16 +67,21 @@ class HubLink {
   // Until the hub let us in.
   Result<void, Error> wait_online(std::chrono::nanoseconds patience);
   void watch(const std::vector<hub::ClientId>& clients);  // presence of those, or of everybody
+  void ask_status() { client_->ask_status(); }            // node::HubStatus follows
   // In the clear; nothing: try again after next().
   std::optional<node::HubTicket> send_plain(const hub::ClientId& to, Bytes data);
   bool send_sealed(const hub::ClientId& to, ByteSpan data);
   bool wants_sealed(const hub::ClientId& to) const { return sealed_->wants(to); }
-  void received(hub::DeliveryId id) { client_->received(id); }
+  // The message has been dealt with. The hub is told once all before it are, too: its word for one
+  // is a word for all.
+  void received(hub::DeliveryId id);
   // Ends sealed sessions with a word, then the connection.
   void close();
 
  private:
   explicit HubLink(Context& context) : context_(context) {}
+  // So many wait for received() and the hub gives no more: then whoever does not take them ends.
+  static constexpr std::size_t kMaxUnanswered = 200;
   void pump(SteadyTime now);
   void take(node::HubClientEvent event, SteadyTime now);
 
@@ -85,7 +92,8 @@ class HubLink {
   std::unique_ptr<node::SealedPeers> sealed_;
   std::unique_ptr<node::HubClient> client_;
   std::deque<HubLinkEvent> events_;
-  std::deque<std::pair<hub::ClientId, Bytes>> waiting_;  // did not fit in the outbox
+  std::deque<std::pair<hub::ClientId, Bytes>> waiting_;      // did not fit in the outbox
+  std::deque<std::pair<hub::DeliveryId, bool>> unanswered_;  // as they came; dealt with
   bool upgraded_ = false;
 };
 

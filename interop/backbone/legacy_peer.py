@@ -188,7 +188,7 @@ class Hub:
 
     def __init__(self, port, keys, settings, challenge_size=2048):
         self.key, self.keys, self.settings, self.challenge_size = generate(), keys, settings, challenge_size
-        self.queues, self.running, self.log = {}, True, []
+        self.queues, self.running, self.log, self.routed = {}, True, [], []
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind(("127.0.0.1", port))
@@ -272,6 +272,7 @@ class Hub:
                     continue
                 if form == C2C:
                     self.queues[head].put((head, data))  # fails for who is not there
+                    self.routed.append((head, data))
                 elif (form, kind) == (C2S, STOP):
                     break
                 else:

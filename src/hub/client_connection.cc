@@ -1,12 +1,11 @@
 #include "hub/client_connection.h"
 
-#include <deque>
 #include <utility>
 
 #include "base/byte_reader.h"
 #include "base/check.h"
 #include "hub/challenge.h"
-#include "hub/link.h"
+#include "hub/connection_parts.h"
 
 namespace sealane::hub {
 namespace {
@@ -18,21 +17,24 @@ constexpr seconds kDefaultInterval{30};  // of a hub that announces none
 constexpr seconds kMinInterval{1};       // whatever it announces
 constexpr seconds kDuplicateTime{1};     // from CONFIG to FIN of a hub that knows the id already
 constexpr seconds kOfflineTime{5};       // from C2C to the STOP that means "recipient offline"
-constexpr seconds kDrainTime{2};         // for output that is left after ClientStopped
 constexpr std::string_view kHandlerStopping = "handler stopping";  // a Python hub's every STOP
 constexpr std::string_view kOurContexts = "sealane-";              // what our signatures begin with
 
-std::uint64_t to_ms(WallTime time) {
-  const auto count = std::chrono::duration_cast<milliseconds>(time.time_since_epoch()).count();
-  return count < 0 ? 0 : static_cast<std::uint64_t>(count);
-}
-// Times beyond what a WallTime holds are as late as it can say.
-WallTime from_ms(std::uint64_t ms) {
-  constexpr auto kMax =
-      std::chrono::duration_cast<milliseconds>(WallTime::max().time_since_epoch()).count();
-  const auto count = std::min<std::uint64_t>(ms, static_cast<std::uint64_t>(kMax));
-  return WallTime(milliseconds(static_cast<std::int64_t>(count)));
-}
+enum class State : std::uint8_t {
+  kChallenge = 1,  // waits for it
+  kTrust,          // waits for trust_hub()
+  kSigning,
+  kConfig,      // the response is out; waits for CONFIG
+  kConfigOpen,  // what came instead or as such is being opened
+  kAnswering,   // signs its answer
+  kReady,       // the answer is out; waits for the first sealed frame
+  kOpen,
+  kClosing,   // STOP is out; waits for the hub's
+  kStopping,  // waits for the jobs of its last output
+  kStopped,
+};
+
+using Parts = ConnectionParts<State, ClientEvent, ClientStopped>;
 
 }  // namespace
 
@@ -90,46 +92,27 @@ std::string_view describe(SendError error) {
 
 std::optional<std::string> problem_with(const ClientOptions& options) {
   if (!options.key) return "it has no key";
-  for (const auto& duration : {options.login_timeout, options.stop_timeout, options.silence_limit,
-                               options.heartbeat_cap.value_or(seconds(1))}) {
-    if (duration <= ClientOptions::Duration(0) || duration > Config::kMaxTime) {
-      return "times must be above zero, and at most a year";
-    }
-  }
-  if (options.send_queue_limit < kMaxPayloadSize) return "the send queue is smaller than a frame";
-  if (options.legacy_data_limit == 0) return "the limit for legacy data is zero";
+  const auto limits =
+      problem_with_limits({options.login_timeout, options.stop_timeout, options.silence_limit,
+                           options.heartbeat_cap.value_or(seconds(1))},
+                          options.send_queue_limit, options.legacy_data_limit);
+  if (limits) return limits;
   if (!options.features.has(Feature::kAead) && options.hub_kind == HubKind::kSealane) {
     return "a Sealane hub needs the upgrade";
   }
   return std::nullopt;
 }
 
-struct ClientConnection::Impl {
-  enum class State : std::uint8_t {
-    kChallenge = 1,  // waits for it
-    kTrust,          // waits for trust_hub()
-    kSigning,
-    kConfig,      // the response is out; waits for CONFIG
-    kConfigOpen,  // what came instead or as such is being opened
-    kAnswering,   // signs its answer
-    kReady,       // the answer is out; waits for the first sealed frame
-    kOpen,
-    kClosing,   // STOP is out; waits for the hub's
-    kStopping,  // waits for the jobs of its last output
-    kStopped,
-  };
-
+struct ClientConnection::Impl : Parts {
   Impl(ClientOptions how, RandomSource& randomness, SteadyTime at, WallTime wall_at)
-      : options(std::move(how)),
-        random(randomness),
-        now(at),
-        start(at),
-        wall_start(wall_at),
-        link(options.pace_legacy) {}
+      : Parts(State::kChallenge, at, wall_at, how.pace_legacy),
+        options(std::move(how)),
+        random(randomness) {}
 
-  WallTime wall() const { return wall_start + (now - start); }
-  std::uint32_t timestamp() const { return static_cast<std::uint32_t>(to_ms(wall()) / 1000); }
-  bool stopped() const { return state == State::kStopping || state == State::kStopped; }
+  Impl& at(SteadyTime time) {
+    now = time;
+    return *this;
+  }
   bool upgraded() const { return opener.has_value() && state != State::kReady; }
   bool open() const { return state == State::kOpen; }
 
@@ -296,7 +279,8 @@ struct ClientConnection::Impl {
     if (options.hub_kind == HubKind::kSealane) return finish(ClientStop::kNotSealane);
     state = State::kOpen;
     forget_login();
-    events.push_back(ClientReady{.features = {}, .highest_ref = 0, .max_data = max_legacy_data()});
+    events.push_back(
+        ClientReady{.features = {}, .highest_ref = 0, .max_data = max_legacy_data(options)});
   }
 
   // True: it offers the upgrade.
@@ -521,21 +505,11 @@ struct ClientConnection::Impl {
     last_sent = now;
     link.put(plain);
   }
-  void put_c2s(C2sType type, std::string_view data) {
-    put(encode(Message{C2sMessage{.type = type, .time = timestamp(), .data = to_bytes(data)}}));
-  }
-
-  std::size_t max_legacy_data() const {
-    const std::size_t fits = max_plain_size(link.peer_key()->size()) - C2cMessage::kHeaderSize;
-    return options.pace_legacy ? std::min(fits, options.legacy_data_limit) : fits;
-  }
+  void put_c2s(C2sType type, std::string_view data) { put(c2s(type, data)); }
 
   Result<void, SendError> send(const Outgoing& message) {
     if (!open() || ended) return SendError::kNotOpen;
-    if (link.output_size() >= options.send_queue_limit) {
-      wants_writable = true;
-      return SendError::kBusy;
-    }
+    if (is_busy(options.send_queue_limit)) return SendError::kBusy;
     if ((message.part && !features.has(Feature::kParts)) ||
         (message.ref && !features.has(Feature::kReceipts) && !features.has(Feature::kErrors))) {
       return SendError::kNoFeature;
@@ -548,7 +522,7 @@ struct ClientConnection::Impl {
           SendMessage{.to = message.to, .ref = message.ref, .content = std::move(content)}}));
     } else {
       if (message.data.empty() && !options.allow_empty) return SendError::kEmpty;
-      if (message.data.size() > max_legacy_data()) return SendError::kTooLarge;
+      if (message.data.size() > max_legacy_data(options)) return SendError::kTooLarge;
       put(encode(Message{C2cMessage{.to = message.to, .data = sealane::to_bytes(message.data)}}));
       c2c_at = now;
     }
@@ -573,10 +547,7 @@ struct ClientConnection::Impl {
 
   // ---- the end ----
   void finish(ClientStop reason) {
-    if (stopped()) return;
-    stop_reason = reason;
-    state = State::kStopping;
-    finish_when_written();
+    if (begin_stop(reason)) finish_when_written();
   }
   void say_stop(ClientStop reason) {
     if (stopped()) return;
@@ -584,12 +555,7 @@ struct ClientConnection::Impl {
     finish(reason);
   }
   void finish_when_written() {
-    if (link.output_pending()) return;
-    state = State::kStopped;
-    forget_login();
-    opener.reset();
-    drain_until = now + kDrainTime;
-    events.push_back(ClientStopped{.reason = stop_reason, .text = std::move(stop_text)});
+    if (end_stop()) forget_login();
   }
   void stop() {
     if (stopped() || state == State::kClosing) return;
@@ -608,9 +574,8 @@ struct ClientConnection::Impl {
   std::optional<SteadyTime> deadline() const {
     switch (state) {
       case State::kStopped:
-        return link.output_size() > 0 ? std::optional(drain_until) : std::nullopt;
       case State::kStopping:
-        return std::nullopt;
+        return drain_deadline();
       case State::kClosing:
         return closing_until;
       case State::kOpen: {
@@ -652,28 +617,10 @@ struct ClientConnection::Impl {
 
   void output_sent(std::size_t size) {
     link.output_sent(size);
-    if (wants_writable && open() && link.output_size() < options.send_queue_limit / 2) {
-      wants_writable = false;
-      events.push_back(ClientWritable{});
-    }
+    if (open() && takes_again(options.send_queue_limit)) events.push_back(ClientWritable{});
   }
-  std::optional<Event> next_event() {
-    if (auto job = link.next_job()) return std::move(*job);
-    if (events.empty()) return std::nullopt;
-    Event event = std::move(events.front());
-    events.pop_front();
-    return event;
-  }
-
   const ClientOptions options;
   RandomSource& random;
-  SteadyTime now;
-  const SteadyTime start;
-  const WallTime wall_start;
-  FrameSplitter splitter;
-  Link link;
-  std::deque<Event> events;
-  State state = State::kChallenge;
   ClientCounters counters;
 
   // Of the login; empty afterwards.
@@ -686,7 +633,6 @@ struct ClientConnection::Impl {
   bool hub_offers = false;
 
   Features features;  // accepted; in force once the hub has shown its keys
-  std::optional<SealedFrames> opener;
   std::size_t max_content = 0;
 
   std::optional<ClientOptions::Duration> interval;
@@ -698,11 +644,6 @@ struct ClientConnection::Impl {
   SteadyTime ping_at;
   bool asked = false;  // whether the silent hub is there
   SteadyTime closing_until;
-  SteadyTime drain_until;
-  bool ended = false;
-  bool wants_writable = false;
-  ClientStop stop_reason = ClientStop::kRequested;
-  std::string stop_text;
 };
 
 ClientConnection::ClientConnection(ClientOptions options, RandomSource& random, SteadyTime now,
@@ -714,33 +655,25 @@ ClientConnection::~ClientConnection() = default;
 ClientConnection::ClientConnection(ClientConnection&&) noexcept = default;
 
 std::size_t ClientConnection::receive(ByteSpan bytes, SteadyTime now) {
-  impl_->now = now;
-  return impl_->receive(bytes);
+  return impl_->at(now).receive(bytes);
 }
-void ClientConnection::on_end(SteadyTime now) {
-  impl_->now = now;
-  impl_->on_end();
-}
+void ClientConnection::on_end(SteadyTime now) { impl_->at(now).on_end(); }
 ByteSpan ClientConnection::next_output() { return impl_->link.next_output(); }
 void ClientConnection::output_sent(std::size_t size) { impl_->output_sent(size); }
 std::optional<ClientConnection::Event> ClientConnection::next_event() {
   return impl_->next_event();
 }
 std::optional<SteadyTime> ClientConnection::deadline() const { return impl_->deadline(); }
-void ClientConnection::on_deadline(SteadyTime now) {
-  impl_->now = now;
-  impl_->on_deadline();
-}
+void ClientConnection::on_deadline(SteadyTime now) { impl_->at(now).on_deadline(); }
 bool ClientConnection::wants_input() const { return impl_->wants_input(); }
 void ClientConnection::job_done(JobResult result, SteadyTime now) {
-  impl_->now = now;
-  impl_->job_done(std::move(result));
+  impl_->at(now).job_done(std::move(result));
 }
 bool ClientConnection::paced() const { return impl_->link.paced(); }
 
 void ClientConnection::trust_hub(bool yes, SteadyTime now) {
-  impl_->now = now;
-  if (impl_->state != Impl::State::kTrust) return;  // it stopped meanwhile
+  impl_->at(now);
+  if (impl_->state != State::kTrust) return;  // it stopped meanwhile
   if (yes) {
     impl_->sign_challenge();
   } else {
@@ -748,29 +681,19 @@ void ClientConnection::trust_hub(bool yes, SteadyTime now) {
   }
 }
 Result<void, SendError> ClientConnection::send(const Outgoing& message, SteadyTime now) {
-  impl_->now = now;
-  return impl_->send(message);
+  return impl_->at(now).send(message);
 }
 bool ClientConnection::received(DeliveryId id, SteadyTime now) {
-  impl_->now = now;
-  return impl_->say(Feature::kReceipts, ReceivedMessage{id});
+  return impl_->at(now).say(Feature::kReceipts, ReceivedMessage{id});
 }
 bool ClientConnection::ask(const PresenceMessage& request, SteadyTime now) {
-  impl_->now = now;
-  return impl_->say(Feature::kPresence, request);
+  return impl_->at(now).say(Feature::kPresence, request);
 }
 bool ClientConnection::ask_status(SteadyTime now) {
-  impl_->now = now;
-  return impl_->say(Feature::kPing, QueryMessage{});
+  return impl_->at(now).say(Feature::kPing, QueryMessage{});
 }
-bool ClientConnection::ping(SteadyTime now) {
-  impl_->now = now;
-  return impl_->ping();
-}
-void ClientConnection::stop(SteadyTime now) {
-  impl_->now = now;
-  impl_->stop();
-}
+bool ClientConnection::ping(SteadyTime now) { return impl_->at(now).ping(); }
+void ClientConnection::stop(SteadyTime now) { impl_->at(now).stop(); }
 
 const ClientCounters& ClientConnection::counters() const {
   impl_->counters.frames_out = impl_->link.frames_out();

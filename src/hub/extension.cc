@@ -1,9 +1,14 @@
 #include "hub/extension.h"
 
+#include <algorithm>
+#include <chrono>
+
 #include "base/byte_reader.h"
 
 namespace sealane::hub {
 namespace {
+
+using std::chrono::milliseconds;
 
 enum class Type : std::uint8_t {
   kSend = 0x30,
@@ -193,26 +198,15 @@ std::optional<ExtensionMessage> read(Type type, Fields& in) {
 
 }  // namespace
 
-std::string_view describe(RefusalReason reason) {
-  switch (reason) {
-    case RefusalReason::kUnknown:
-      return "nobody has that address";
-    case RefusalReason::kOffline:
-      return "the recipient is away, and the hub keeps nothing for it";
-    case RefusalReason::kQueueFull:
-      return "too much waits for the recipient already";
-    case RefusalReason::kDenied:
-      return "the hub does not allow it";
-    case RefusalReason::kTooLarge:
-      return "it is too large for the hub or for the recipient's connection";
-    case RefusalReason::kStorage:
-      return "the hub could not store it";
-    case RefusalReason::kExpired:
-      return "it waited too long for the recipient";
-    case RefusalReason::kStaleRef:
-      return "its number is too old for the hub to tell whether it came before";
-  }
-  return "unknown";
+std::uint64_t to_ms(WallTime time) {
+  const auto count = std::chrono::duration_cast<milliseconds>(time.time_since_epoch()).count();
+  return count < 0 ? 0 : static_cast<std::uint64_t>(count);
+}
+WallTime from_ms(std::uint64_t ms) {
+  constexpr auto kMax =
+      std::chrono::duration_cast<milliseconds>(WallTime::max().time_since_epoch()).count();
+  const auto count = std::min<std::uint64_t>(ms, static_cast<std::uint64_t>(kMax));
+  return WallTime(milliseconds(static_cast<std::int64_t>(count)));
 }
 
 Bytes encode(const Content& content) {

@@ -31,9 +31,14 @@
 
 #include "hub/ids.h"
 #include "sealane/base/bytes.h"
+#include "sealane/base/clock.h"
 #include "sealane/base/result.h"
 
 namespace sealane::hub {
+
+std::uint64_t to_ms(WallTime time);  // since 1970; 0 before
+// Times beyond what a WallTime holds are as late as it can say.
+WallTime from_ms(std::uint64_t ms);
 
 // One part of a message that is larger than a frame.
 struct Part {
@@ -73,28 +78,14 @@ struct ReceivedMessage {
   DeliveryId id{};
   friend bool operator==(const ReceivedMessage&, const ReceivedMessage&) = default;
 };
-enum class ReceiptKind : std::uint8_t {
-  kAccepted = 1,  // the hub has it; with a durable queue it is on the disk
-  kReceived,      // the recipient has acknowledged it
-  kPassedOn,      // written to a recipient that does not acknowledge
-};
+using mailbox::ReceiptKind;  // its numbers are those of the wire
 struct ReceiptMessage {
   ReceiptKind kind = ReceiptKind::kAccepted;
   SenderRef ref{};
   ClientId recipient;
   friend bool operator==(const ReceiptMessage&, const ReceiptMessage&) = default;
 };
-enum class RefusalReason : std::uint8_t {
-  kUnknown = 1,  // nobody has that address
-  kOffline,      // away, and nothing is kept for it
-  kQueueFull,
-  kDenied,    // the sender has no right to
-  kTooLarge,  // above a limit, or more than the recipient's connection carries
-  kStorage,   // the queue's disk took it not
-  kExpired,   // it waited for its whole lifetime
-  kStaleRef,  // its number is too old to tell whether it came before
-};
-std::string_view describe(RefusalReason reason);
+using RefusalReason = mailbox::Refusal;  // likewise
 struct RefusalMessage {
   RefusalReason reason = RefusalReason::kUnknown;
   std::optional<SenderRef> ref;

@@ -1,12 +1,11 @@
 #include "hub/hub_connection.h"
 
-#include <deque>
 #include <utility>
 
 #include "base/check.h"
 #include "base/token_bucket.h"
 #include "hub/challenge.h"
-#include "hub/link.h"
+#include "hub/connection_parts.h"
 
 namespace sealane::hub {
 namespace {
@@ -16,17 +15,27 @@ using std::chrono::seconds;
 
 constexpr seconds kIdleMargin{5};               // heartbeats come up to a second late, and travel
 constexpr seconds kMinLegacyIdleLimit{35};      // the Python client's own interval is 30 to 31 s
-constexpr seconds kDrainTime{2};                // for output that is left after HubStopped
 constexpr std::size_t kOwnSettingsSize = 1024;  // of the settings that every CONFIG has, at most
 constexpr std::string_view kGoodbye = "goodbye";
 constexpr std::string_view kBadFrameText = "bad frame";
 constexpr std::string_view kIdleText = "nothing came for too long";
 constexpr std::string_view kUpgradeText = "this client must upgrade";
 
-std::uint64_t to_ms(WallTime time) {
-  const auto count = std::chrono::duration_cast<milliseconds>(time.time_since_epoch()).count();
-  return count < 0 ? 0 : static_cast<std::uint64_t>(count);
-}
+enum class State : std::uint8_t {
+  kChallenged = 1,  // waits for the response
+  kOpening,         // the response is being opened
+  kLookUp,          // waits for known() or unknown()
+  kVerifying,
+  kProven,     // waits for admit() or refuse()
+  kFirst,      // CONFIG is out; the next frame is an answer to it, or the client is legacy
+  kFirstOpen,  // that frame is being opened
+  kFirstVerify,
+  kOpen,
+  kStopping,  // waits for the jobs of its last output
+  kStopped,
+};
+
+using Parts = ConnectionParts<State, HubEvent, HubStopped>;
 
 }  // namespace
 
@@ -70,15 +79,11 @@ std::optional<std::string> problem_with(const HubOptions& options) {
       2 + options.key_pem.size() + options.challenge_size > kMaxPayloadSize) {
     return "the challenge size must be 82 to 60000 bytes";
   }
-  for (const auto& duration :
-       {options.login_timeout, options.upgrade_timeout, options.heartbeat_interval,
-        options.heartbeat_timeout, options.idle_limit.value_or(seconds(1)), options.stall_limit}) {
-    if (duration <= HubOptions::Duration(0) || duration > Config::kMaxTime) {
-      return "times must be above zero, and at most a year";
-    }
-  }
-  if (options.send_queue_limit < kMaxPayloadSize) return "the send queue is smaller than a frame";
-  if (options.legacy_data_limit == 0) return "the limit for legacy data is zero";
+  auto limits = problem_with_limits(
+      {options.login_timeout, options.upgrade_timeout, options.heartbeat_interval,
+       options.heartbeat_timeout, options.idle_limit.value_or(seconds(1)), options.stall_limit},
+      options.send_queue_limit, options.legacy_data_limit);
+  if (limits) return limits;
   if (options.frames_burst == 0) return "the burst of frames is zero";
   // What the others are is checked by reading back what clients will read.
   Config config;
@@ -93,29 +98,12 @@ std::optional<std::string> problem_with(const HubOptions& options) {
   return std::nullopt;
 }
 
-struct HubConnection::Impl {
-  enum class State : std::uint8_t {
-    kChallenged = 1,  // waits for the response
-    kOpening,         // the response is being opened
-    kLookUp,          // waits for known() or unknown()
-    kVerifying,
-    kProven,     // waits for admit() or refuse()
-    kFirst,      // CONFIG is out; the next frame is an answer to it, or the client is legacy
-    kFirstOpen,  // that frame is being opened
-    kFirstVerify,
-    kOpen,
-    kStopping,  // waits for the jobs of its last output
-    kStopped,
-  };
-
+struct HubConnection::Impl : Parts {
   Impl(std::shared_ptr<const HubOptions> how, RandomSource& randomness, SteadyTime at,
        WallTime wall_at)
-      : options(std::move(how)),
+      : Parts(State::kChallenged, at, wall_at, how->pace_legacy),
+        options(std::move(how)),
         random(randomness),
-        now(at),
-        start(at),
-        wall_start(wall_at),
-        link(options->pace_legacy),
         interval(options->heartbeat_interval) {
     SEALANE_CHECK(!options->key_pem.empty() && options->key);
     if (options->frames_per_second > 0) {
@@ -139,8 +127,10 @@ struct HubConnection::Impl {
     link.put_clear(challenge_payload);
   }
 
-  WallTime wall() const { return wall_start + (now - start); }
-  std::uint32_t timestamp() const { return static_cast<std::uint32_t>(to_ms(wall()) / 1000); }
+  Impl& at(SteadyTime time) {
+    now = time;
+    return *this;
+  }
   ByteSpan challenge_data() const {
     return ByteSpan(challenge_payload).subspan(2 + options->key_pem.size());
   }
@@ -155,7 +145,7 @@ struct HubConnection::Impl {
   std::size_t receive(ByteSpan bytes) {
     std::size_t taken = 0;
     while (taken < bytes.size() && wants_input()) {
-      if (state == State::kStopping || state == State::kStopped) return bytes.size();
+      if (stopped()) return bytes.size();
       taken += splitter.feed(bytes.subspan(taken));
       if (state == State::kChallenged && splitter.payload_size().value_or(0) > login_limit()) {
         finish(HubStop::kLoginFailed);
@@ -408,12 +398,11 @@ struct HubConnection::Impl {
         ++counters.out_of_scope;
         return;
       case C2sType::kStop:
-        stop_text = to_text_of(message.data);
+        stop_text = sealane::to_text(message.data);
         say_stop(kGoodbye, HubStop::kByClient);
         return;
     }
   }
-  static std::string to_text_of(ByteSpan data) { return sealane::to_text(data); }
 
   void submit(const ClientId& to, std::optional<SenderRef> ref, Content content) {
     content.sealed = link.sealed();
@@ -460,9 +449,7 @@ struct HubConnection::Impl {
     }
     link.put(plain, mark);
   }
-  void put_c2s(C2sType type, std::string_view data) {
-    put(encode(Message{C2sMessage{.type = type, .time = timestamp(), .data = to_bytes(data)}}));
-  }
+  void put_c2s(C2sType type, std::string_view data) { put(c2s(type, data)); }
 
   Features offered() const { return options->features | Features{Feature::kAead}; }
 
@@ -477,8 +464,7 @@ struct HubConnection::Impl {
       config.share = crypto::x25519_public(*share_private);
     }
     config.others = options->other_settings;
-    config_plain = encode(Message{C2sMessage{
-        .type = C2sType::kConfig, .time = timestamp(), .data = to_bytes(encode(config))}});
+    config_plain = c2s(C2sType::kConfig, encode(config));
     put(config_plain);
     admitted_at = last_input = now;
     state = State::kFirst;
@@ -494,24 +480,17 @@ struct HubConnection::Impl {
     return config;
   }
 
-  std::size_t max_legacy_data() const {
-    const std::size_t fits = max_plain_size(link.peer_key()->size()) - C2cMessage::kHeaderSize;
-    return options->pace_legacy ? std::min(fits, options->legacy_data_limit) : fits;
-  }
   std::size_t max_content() const {
     if (features.has(Feature::kFrom)) return kMaxContent;
     const std::size_t data =
-        link.sealed() ? kMaxSealedPlainSize - C2cMessage::kHeaderSize : max_legacy_data();
+        link.sealed() ? kMaxSealedPlainSize - C2cMessage::kHeaderSize : max_legacy_data(*options);
     return data + 1;  // with the flags
   }
   static constexpr std::size_t kMaxContent = kMaxSealedPlainSize - DeliveryMessage::kMaxHeaderSize;
 
   Result<void, DeliverError> deliver(const Delivery& delivery) {
     if (!ready()) return DeliverError::kNotOpen;
-    if (link.output_size() >= options->send_queue_limit) {
-      wants_writable = true;
-      return DeliverError::kBusy;
-    }
+    if (is_busy(options->send_queue_limit)) return DeliverError::kBusy;
     if (delivery.content.size() > max_content()) return DeliverError::kTooLarge;
     const std::optional<DeliveryId> mark =
         features.has(Feature::kReceipts) ? std::nullopt : std::optional(delivery.id);
@@ -557,25 +536,18 @@ struct HubConnection::Impl {
   // ---- the end ----
   // Without a word.
   void finish(HubStop reason) {
-    if (state == State::kStopping || state == State::kStopped) return;
+    if (!begin_stop(reason)) return;
     if (!proven()) link.drop_output();
-    stop_reason = reason;
-    state = State::kStopping;
     finish_when_written();
   }
   // With STOP. Only a proven client has a key that it could be encrypted to.
   void say_stop(std::string_view text, HubStop reason) {
-    if (state == State::kStopping || state == State::kStopped) return;
+    if (stopped()) return;
     if (proven()) put_c2s(C2sType::kStop, text);
     finish(reason);
   }
   void finish_when_written() {
-    if (link.output_pending()) return;
-    state = State::kStopped;
-    forget_login();
-    opener.reset();
-    drain_until = now + kDrainTime;
-    events.push_back(HubStopped{.reason = stop_reason, .text = std::move(stop_text)});
+    if (end_stop()) forget_login();
   }
 
   // ---- time ----
@@ -591,9 +563,8 @@ struct HubConnection::Impl {
   std::optional<SteadyTime> state_deadline() const {
     switch (state) {
       case State::kStopped:
-        return link.output_size() > 0 ? std::optional(drain_until) : std::nullopt;
       case State::kStopping:
-        return std::nullopt;  // its jobs come back
+        return drain_deadline();
       case State::kFirst:
       case State::kFirstOpen:
       case State::kFirstVerify:
@@ -649,30 +620,11 @@ struct HubConnection::Impl {
     link.output_sent(size);
     if (size > 0) output_moved = true;
     while (const auto left = link.next_left()) events.push_back(HandedOver{*left});
-    if (wants_writable && state != State::kStopped &&
-        link.output_size() < options->send_queue_limit / 2) {
-      wants_writable = false;
-      events.push_back(Writable{});
-    }
-  }
-
-  std::optional<Event> next_event() {
-    if (auto job = link.next_job()) return std::move(*job);
-    if (events.empty()) return std::nullopt;
-    Event event = std::move(events.front());
-    events.pop_front();
-    return event;
+    if (!stopped() && takes_again(options->send_queue_limit)) events.push_back(Writable{});
   }
 
   const std::shared_ptr<const HubOptions> options;
   RandomSource& random;
-  SteadyTime now;
-  const SteadyTime start;
-  const WallTime wall_start;
-  FrameSplitter splitter;
-  Link link;
-  std::deque<Event> events;
-  State state = State::kChallenged;
   HubCounters counters;
 
   // Of the login; empty afterwards.
@@ -690,7 +642,6 @@ struct HubConnection::Impl {
   bool peer_known = false;
   ClientKind kind = ClientKind::kSealane;
   Features features;
-  std::optional<SealedFrames> opener;
   std::uint64_t highest_ref = 0;
 
   HubOptions::Duration interval;
@@ -700,12 +651,7 @@ struct HubConnection::Impl {
   SteadyTime last_input;
   SteadyTime last_output;
   SteadyTime admitted_at;
-  SteadyTime drain_until;
   bool output_moved = false;  // since last_output
-  bool ended = false;
-  bool wants_writable = false;
-  HubStop stop_reason = HubStop::kRequested;
-  std::string stop_text;
 };
 
 HubConnection::HubConnection(std::shared_ptr<const HubOptions> options, RandomSource& random,
@@ -715,93 +661,74 @@ HubConnection::~HubConnection() = default;
 HubConnection::HubConnection(HubConnection&&) noexcept = default;
 
 std::size_t HubConnection::receive(ByteSpan bytes, SteadyTime now) {
-  impl_->now = now;
-  return impl_->receive(bytes);
+  return impl_->at(now).receive(bytes);
 }
-void HubConnection::on_end(SteadyTime now) {
-  impl_->now = now;
-  impl_->on_end();
-}
+void HubConnection::on_end(SteadyTime now) { impl_->at(now).on_end(); }
 ByteSpan HubConnection::next_output() { return impl_->link.next_output(); }
 void HubConnection::output_sent(std::size_t size) { impl_->output_sent(size); }
 std::optional<HubConnection::Event> HubConnection::next_event() { return impl_->next_event(); }
 std::optional<SteadyTime> HubConnection::deadline() const { return impl_->deadline(); }
-void HubConnection::on_deadline(SteadyTime now) {
-  impl_->now = now;
-  impl_->on_deadline();
-}
+void HubConnection::on_deadline(SteadyTime now) { impl_->at(now).on_deadline(); }
 bool HubConnection::wants_input() const { return impl_->wants_input(); }
 void HubConnection::job_done(JobResult result, SteadyTime now) {
-  impl_->now = now;
-  impl_->job_done(std::move(result));
+  impl_->at(now).job_done(std::move(result));
 }
 bool HubConnection::paced() const { return impl_->link.paced(); }
 
 void HubConnection::known(std::shared_ptr<const crypto::RsaPublicKey> key, ClientKind kind,
                           SteadyTime now) {
-  Impl& self = *impl_;
-  self.now = now;
-  if (self.state != Impl::State::kLookUp) return;  // it stopped meanwhile
+  Impl& self = impl_->at(now);
+  if (self.state != State::kLookUp) return;  // it stopped meanwhile
   self.kind = kind;
   if (kind == ClientKind::kSealane) self.link.stop_pacing();
   self.peer_known = true;
   self.link.set_peer_key(key);
-  self.state = Impl::State::kVerifying;
+  self.state = State::kVerifying;
   self.link.verify({.key = std::move(key),
                     .message = to_bytes(self.challenge_data()),
                     .signature = std::move(self.signature),
                     .salt = self.options->pss_verify});
 }
 void HubConnection::unknown(SteadyTime now) {
-  Impl& self = *impl_;
-  self.now = now;
-  if (self.state != Impl::State::kLookUp) return;
+  Impl& self = impl_->at(now);
+  if (self.state != State::kLookUp) return;
   // Its outcome does not matter; its time does.
-  self.state = Impl::State::kVerifying;
+  self.state = State::kVerifying;
   self.link.verify({.key = std::make_shared<crypto::RsaPublicKey>(self.options->key->public_key()),
                     .message = to_bytes(self.challenge_data()),
                     .signature = std::move(self.signature),
                     .salt = self.options->pss_verify});
 }
 void HubConnection::admit(std::uint64_t highest_ref, SteadyTime now) {
-  impl_->now = now;
-  if (impl_->state == Impl::State::kProven) impl_->admit(highest_ref);
+  if (impl_->at(now).state == State::kProven) impl_->admit(highest_ref);
 }
 void HubConnection::refuse(std::string_view reason, SteadyTime now) {
-  impl_->now = now;
-  if (impl_->state == Impl::State::kProven) impl_->say_stop(reason, HubStop::kRefused);
+  if (impl_->at(now).state == State::kProven) impl_->say_stop(reason, HubStop::kRefused);
 }
 
 Result<void, DeliverError> HubConnection::deliver(const Delivery& delivery, SteadyTime now) {
-  impl_->now = now;
-  return impl_->deliver(delivery);
+  return impl_->at(now).deliver(delivery);
 }
 bool HubConnection::tell(const ReceiptMessage& receipt, SteadyTime now) {
-  impl_->now = now;
-  return impl_->tell(Feature::kReceipts, receipt);
+  return impl_->at(now).tell(Feature::kReceipts, receipt);
 }
 bool HubConnection::tell(const RefusalMessage& refusal, SteadyTime now) {
-  impl_->now = now;
-  return impl_->tell(Feature::kErrors, refusal);
+  return impl_->at(now).tell(Feature::kErrors, refusal);
 }
 bool HubConnection::tell(const StatesMessage& states, SteadyTime now) {
-  impl_->now = now;
-  return impl_->tell(Feature::kPresence, states);
+  return impl_->at(now).tell(Feature::kPresence, states);
 }
 bool HubConnection::tell(const HubStatusMessage& status, SteadyTime now) {
-  impl_->now = now;
-  return impl_->tell(Feature::kPing, status);
+  return impl_->at(now).tell(Feature::kPing, status);
 }
 bool HubConnection::configure(const Config& config, SteadyTime now) {
-  impl_->now = now;
-  return impl_->configure(config);
+  return impl_->at(now).configure(config);
 }
 void HubConnection::pause_input(SteadyTime until) {
   impl_->paused_until = std::max(impl_->paused_until.value_or(until), until);
 }
 void HubConnection::stop(std::string_view reason, SteadyTime now) {
-  impl_->now = now;
-  impl_->say_stop(reason, HubStop::kRequested);
+  impl_->at(now).say_stop(reason, HubStop::kRequested);
 }
 
 const HubCounters& HubConnection::counters() const {

@@ -22,7 +22,7 @@ std::string_view describe(OptionsError error) {
     case OptionsError::kLimit:
       return "a limit is 0, or one client's is above the total";
     case OptionsError::kLifetime:
-      return "messages need a lifetime above 0";
+      return "messages need a lifetime above 0, and at most a year";
     case OptionsError::kRate:
       return "a rate needs a burst above 0";
   }
@@ -97,7 +97,7 @@ std::optional<OptionsError> Mailbox::check(const Options& o) {
   const bool sizes = o.max_clients > 0 && o.max_message_size > 0 && o.client_queue_messages > 0 &&
                      o.client_queue_bytes > 0 && o.in_flight_messages > 0 && o.in_flight_bytes > 0;
   if (!sizes || o.client_queue_bytes > o.total_queue_bytes) return OptionsError::kLimit;
-  if (o.lifetime.count() <= 0) return OptionsError::kLifetime;
+  if (o.lifetime.count() <= 0 || o.lifetime > Options::kMaxLifetime) return OptionsError::kLifetime;
   for (const RateLimit& rate : {o.messages, o.bytes}) {
     if (rate.per_second > 0 && rate.burst == 0) return OptionsError::kRate;
   }
@@ -130,7 +130,8 @@ void Mailbox::restore(StoredState state, SteadyTime now, WallTime wall) {
       open_batch_->store.removed.push_back(message.id);
       continue;
     }
-    const auto waited = std::max(wall - message.accepted_at, std::chrono::nanoseconds(0));
+    const bool later = wall > message.accepted_at;  // else the clock was set back
+    const auto waited = later ? wall - message.accepted_at : std::chrono::nanoseconds(0);
     const auto left = std::max(message.lifetime - waited, std::chrono::nanoseconds(0));
     Client& owner = *client->second;
     queued_bytes_ += message.data->size();

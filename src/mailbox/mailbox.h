@@ -46,6 +46,8 @@ struct RateLimit {
 };
 
 struct Options {
+  // Longer ones mean nothing, and would overflow a time.
+  static constexpr std::chrono::seconds kMaxLifetime = std::chrono::hours(24 * 365);
   OfflinePolicy offline = OfflinePolicy::kMemory;
   DuplicatePolicy duplicate = DuplicatePolicy::kTakeover;
   std::size_t max_clients = 100'000;                       // bounds memory per known client

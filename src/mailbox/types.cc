@@ -4,22 +4,29 @@
 
 namespace sealane::mailbox {
 
-std::string to_text(const ClientId& id) { return to_hex(id.bytes); }
+namespace {
+
+// Bytes before each dash of the long form.
+constexpr std::size_t kDashes[] = {4, 6, 8, 10};
+
+}  // namespace
+
+std::string to_text(const ClientId& id) {
+  std::string text = to_hex(id.bytes);
+  for (std::size_t i = std::size(kDashes); i > 0; --i) text.insert(2 * kDashes[i - 1], 1, '-');
+  return text;
+}
 
 std::optional<ClientId> parse_client_id(std::string_view text) {
-  constexpr std::size_t kDashed = 36;
-  std::string digits;
-  if (text.size() == kDashed) {
-    for (std::size_t i = 0; i < text.size(); ++i) {
-      const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-      if (dash != (text[i] == '-')) return std::nullopt;
-      if (!dash) digits += text[i];
+  constexpr std::size_t kDigits = 2 * ClientId::kSize;
+  std::string digits(text);
+  if (digits.size() == kDigits + std::size(kDashes)) {
+    for (const std::size_t dash : kDashes) {
+      if (digits[2 * dash] != '-') return std::nullopt;
+      digits.erase(2 * dash, 1);
     }
-  } else {
-    digits = text;
   }
-  if (digits.size() != 2 * ClientId::kSize) return std::nullopt;
-  const auto bytes = from_hex(digits);
+  const auto bytes = digits.size() == kDigits ? from_hex(digits) : std::nullopt;
   if (!bytes) return std::nullopt;
   ClientId id;
   copy_bytes(*bytes, id.bytes.begin());

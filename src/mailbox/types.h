@@ -24,8 +24,8 @@ struct ClientId {
   friend bool operator==(const ClientId&, const ClientId&) = default;
   friend auto operator<=>(const ClientId&, const ClientId&) = default;
 };
-std::string to_text(const ClientId& id);  // 32 hex digits, lower case
-// 32 hex digits, either case, or the same as 8-4-4-4-12 groups with dashes.
+std::string to_text(const ClientId& id);  // 8-4-4-4-12 lower-case hex digits
+// That, or 32 hex digits, either case.
 std::optional<ClientId> parse_client_id(std::string_view text);
 
 // Grows with every message of a mailbox, over all its starts. The recipient who remembers the
@@ -47,7 +47,7 @@ struct Message {
   std::shared_ptr<const Bytes> data = {};  // never null; shared by the copies of a group
 };
 
-// Why a message was not taken, or did not arrive.
+// Why a message was not taken, or did not arrive. Gateways send these numbers.
 enum class Refusal : std::uint8_t {
   kUnknown = 1,  // nobody has that address
   kOffline,      // known, away, and nothing is kept for it
@@ -60,6 +60,7 @@ enum class Refusal : std::uint8_t {
 };
 std::string_view describe(Refusal refusal);  // a clause for a sentence
 
+// Gateways send these numbers.
 enum class ReceiptKind : std::uint8_t {
   kAccepted = 1,  // the hub has it; with a durable queue it is on the disk
   kReceived,      // the recipient has acknowledged it

@@ -163,13 +163,14 @@ class Stream final : public StreamConnection, public std::enable_shared_from_thi
 
   // ---- StreamConnection ----
   Address peer() const override { return peer_; }
+  // Asked once more, both are nothing new: a handler may ask at every step, and no step follows.
   void finish_output() override {
-    finish_wanted_ = true;
+    if (std::exchange(finish_wanted_, true)) return;
     step_later();
   }
   void close() override {
-    if (!close_wanted_) close_by_ = now() + kOutputPatience;
-    close_wanted_ = true;
+    if (std::exchange(close_wanted_, true)) return;
+    close_by_ = now() + kOutputPatience;
     finish_wanted_ = true;
     step_later();
   }

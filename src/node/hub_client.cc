@@ -1,5 +1,6 @@
 #include "node/hub_client.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -110,7 +111,9 @@ class Client final : public HubClient {
   }
   void received(hub::DeliveryId id) override {
     loop_.post([this, id] {
-      acknowledged_ = std::max(acknowledged_, id);
+      const auto at = std::ranges::find(given_, id, &Given::id);
+      if (at == given_.end()) return;
+      for (auto done = given_.begin(); done <= at; ++done) done->acknowledged = true;
       if (connection_ != nullptr && ready_) {
         static_cast<void>(connection_->wire().received(id, stream_loop_->now()));
         connection_->wake();
@@ -228,7 +231,7 @@ class Client final : public HubClient {
         if (sent.error() == hub::SendError::kBusy || sent.error() == hub::SendError::kNotOpen) {
           break;
         }
-        told.emplace_back(HubRefused{message.ticket, hub::RefusalReason::kTooLarge, message.to});
+        told.emplace_back(HubRefused{message.ticket, message.to, describe(sent.error())});
         outbox_.erase(outbox_.begin() + static_cast<std::ptrdiff_t>(i));
       }
     }
@@ -253,17 +256,23 @@ class Client final : public HubClient {
         settle(*refusal.ref);
       }
     }
-    emit(HubRefused{ticket, refusal.reason, refusal.recipient});
+    emit(HubRefused{ticket, refusal.recipient, describe(refusal.reason)});
   }
   void take_message(hub::Incoming message, SteadyTime now) {
     if (message.id) {
-      if (*message.id <= acknowledged_ || *message.id <= seen_) {  // the hub did not hear it
-        if (*message.id <= acknowledged_) {
+      const WallTime time = message.accepted_at.value_or(WallTime());
+      const auto before = std::ranges::find_if(given_, [&](const Given& given) {
+        return given.id == *message.id && given.accepted_at == time;
+      });
+      if (before != given_.end()) {
+        // The hub did not hear of it, or the application has it still.
+        if (before->acknowledged) {
           static_cast<void>(connection_->wire().received(*message.id, now));
         }
         return;
       }
-      seen_ = *message.id;
+      given_.push_back({.id = *message.id, .accepted_at = time});
+      if (given_.size() > kRemembered) given_.pop_front();
     }
     emit(HubMessage{std::move(message)});
   }
@@ -296,7 +305,14 @@ class Client final : public HubClient {
     std::optional<hub::SenderRef> ref = {};
     bool under_way = false;
   };
-  // Receipts beyond acceptance come later; so numbers are remembered for a while.
+  // What the application was given. With the hub's time, because a hub whose queue was lost begins
+  // with numbers that were there before.
+  struct Given {
+    hub::DeliveryId id{};
+    WallTime accepted_at;
+    bool acknowledged = false;
+  };
+  // Receipts beyond acceptance come later, and messages again; so they are remembered for a while.
   static constexpr std::size_t kRemembered = 4096;
 
   std::optional<HubTicket> ticket_of(hub::SenderRef ref) const {
@@ -329,8 +345,7 @@ class Client final : public HubClient {
   bool numbered_ = false;
   bool ending_ = false;
   std::uint64_t next_ref_ = 1;
-  hub::DeliveryId acknowledged_{};
-  hub::DeliveryId seen_{};  // given to the application; of this process
+  std::deque<Given> given_;  // oldest first
   std::optional<hub::PresenceMessage> presence_;
 
   std::mutex mutex_;

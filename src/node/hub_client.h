@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -47,10 +48,10 @@ struct HubSent {  // how far a send() came
   HubTicket ticket{};
   hub::ReceiptKind kind = hub::ReceiptKind::kAccepted;
 };
-struct HubRefused {
+struct HubRefused {  // by the hub, or here, because the hub could not take it
   std::optional<HubTicket> ticket;
-  hub::RefusalReason reason = hub::RefusalReason::kUnknown;
   hub::ClientId recipient;
+  std::string_view why;  // a clause for a sentence; lives for ever
 };
 struct HubStates {
   std::vector<hub::ClientState> states;

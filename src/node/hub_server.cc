@@ -29,47 +29,6 @@ constexpr milliseconds kPaceInterval{1};              // between two looks at an
 constexpr std::uint64_t kMaxAuditFile = 64ULL << 20;  // then it becomes audit.log.1
 constexpr std::size_t kMaxAuditWaiting = 4 << 20;     // bytes for the disk; more is counted as lost
 
-mailbox::ClientId to_mailbox(const hub::ClientId& id) { return {.bytes = id.bytes}; }
-hub::ClientId to_wire(const mailbox::ClientId& id) { return {.bytes = id.bytes}; }
-std::uint64_t to_ms(WallTime time) {
-  const auto count = std::chrono::duration_cast<milliseconds>(time.time_since_epoch()).count();
-  return count < 0 ? 0 : static_cast<std::uint64_t>(count);
-}
-hub::RefusalReason to_wire(mailbox::Refusal refusal) {
-  using hub::RefusalReason;
-  using mailbox::Refusal;
-  switch (refusal) {
-    case Refusal::kUnknown:
-      return RefusalReason::kUnknown;
-    case Refusal::kOffline:
-      return RefusalReason::kOffline;
-    case Refusal::kQueueFull:
-      return RefusalReason::kQueueFull;
-    case Refusal::kDenied:
-      return RefusalReason::kDenied;
-    case Refusal::kTooLarge:
-      return RefusalReason::kTooLarge;
-    case Refusal::kStorage:
-      return RefusalReason::kStorage;
-    case Refusal::kExpired:
-      return RefusalReason::kExpired;
-    case Refusal::kStaleRef:
-      return RefusalReason::kStaleRef;
-  }
-  return RefusalReason::kUnknown;
-}
-hub::ReceiptKind to_wire(mailbox::ReceiptKind kind) {
-  switch (kind) {
-    case mailbox::ReceiptKind::kAccepted:
-      return hub::ReceiptKind::kAccepted;
-    case mailbox::ReceiptKind::kReceived:
-      return hub::ReceiptKind::kReceived;
-    case mailbox::ReceiptKind::kPassedOn:
-      return hub::ReceiptKind::kPassedOn;
-  }
-  return hub::ReceiptKind::kAccepted;
-}
-
 class Server;
 
 // One connection.
@@ -142,7 +101,7 @@ class Server final : public HubServer {
     options_ = std::make_shared<const hub::HubOptions>(settings_.connection);
     counts_.started = started_;
     SEALANE_TRY(auto records, state_.clients());
-    mailbox::MessageId first{std::uint64_t{to_ms(started_)} << 20};
+    mailbox::MessageId first{std::uint64_t{hub::to_ms(started_)} << 20};
     mailbox::StoredState stored;
     if (durable()) {
       SEALANE_TRY(store_, store::MailboxStore::open(seams_.files,
@@ -154,7 +113,7 @@ class Server final : public HubServer {
     mailbox_.emplace(settings_.mailbox, first, now, started_);
     for (HubClientRecord& record : records) {
       const hub::ClientId id = record.id;
-      if (!mailbox_->add_client(to_mailbox(id), {}, now, started_)) {
+      if (!mailbox_->add_client(id, {}, now, started_)) {
         return Error{ErrorKind::kUsage, "there are more clients than max_clients in the settings"};
       }
       records_.emplace(id, std::move(record));
@@ -163,6 +122,7 @@ class Server final : public HubServer {
     }
     mailbox_->restore(std::move(stored), now, started_);
     SEALANE_TRY(set_groups(settings_));
+    set_rights(now);
     loop_.run([this] {
       network_ = net::make_network(loop_);
       timer_ = stream_loop_->make_timer();
@@ -210,7 +170,7 @@ class Server final : public HubServer {
     loop_.run([&] {
       for (const auto& [id, record] : records_) {
         HubClientReport report{.record = record, .status = {}};
-        if (const auto status = mailbox_->status_of(to_mailbox(id))) report.status = *status;
+        if (const auto status = mailbox_->status_of(id)) report.status = *status;
         const auto peer = by_client_.find(id);
         report.upgraded = peer != by_client_.end() && peer->second->upgraded();
         all.push_back(std::move(report));
@@ -224,8 +184,9 @@ class Server final : public HubServer {
     Result<void, Error> result = success();
     loop_.run([&] {
       const SteadyTime now = stream_loop_->now();
-      if (mailbox_->add_client(to_mailbox(record.id), {}, now, seams_.clock.wall_now())) {
+      if (mailbox_->add_client(record.id, {}, now, seams_.clock.wall_now())) {
         records_.insert_or_assign(record.id, record);
+        set_rights(now);  // the settings may have named it before
       } else {
         result = Error{ErrorKind::kUsage, "there is no room for one more client (max_clients)"};
       }
@@ -238,7 +199,7 @@ class Server final : public HubServer {
   Result<void, Error> remove_client(const hub::ClientId& id) override {
     SEALANE_TRY(state_.remove(id));
     loop_.run([&] {
-      mailbox_->remove_client(to_mailbox(id), seams_.clock.wall_now());
+      mailbox_->remove_client(id, seams_.clock.wall_now());
       records_.erase(id);
       after_mailbox();
     });
@@ -263,6 +224,7 @@ class Server final : public HubServer {
       const SteadyTime now = stream_loop_->now();
       mailbox_->set_options(next.mailbox, now);
       settings_ = std::move(next);
+      set_rights(now);
       options_ = std::make_shared<const hub::HubOptions>(settings_.connection);
       hub::Config config;
       config.heartbeat_interval =
@@ -361,7 +323,7 @@ class Server final : public HubServer {
   }
 
   std::string text_of(const mailbox::ClientId& id) const {
-    const auto* record = find(to_wire(id));
+    const auto* record = find(id);
     return record == nullptr ? mailbox::to_text(id) : record->name;
   }
 
@@ -398,6 +360,46 @@ class Server final : public HubServer {
       if (!stays) mailbox_->remove_group(old.address);
     }
     return success();
+  }
+
+  // A client, by its name or id, or a group.
+  std::optional<hub::ClientId> address_of(const std::string& name) const {
+    for (const auto& [id, record] : records_) {
+      if (record.name == name) return id;
+    }
+    for (const HubGroup& group : settings_.groups) {
+      if (group.name == name) return group.address;
+    }
+    return hub::parse_client_id(name);
+  }
+
+  // Whoever is named and not known has none of the rights meant for him; the others keep theirs.
+  void set_rights(SteadyTime now) {
+    std::map<hub::ClientId, mailbox::ClientPolicy> policies;
+    for (const HubRights& rights : settings_.rights) {
+      const auto client = address_of(rights.client);
+      if (!client || !records_.contains(*client)) {
+        warn_("the settings give rights to " + printable(rights.client) + ", whom nobody enrolled");
+        continue;
+      }
+      mailbox::ClientPolicy policy{.send_to_anyone = !rights.send_to,
+                                   .sees_presence = rights.sees_presence};
+      for (const std::string& name : rights.send_to.value_or(std::vector<std::string>())) {
+        const auto to = address_of(name);
+        if (to) {
+          policy.send_to.insert(*to);
+        } else {
+          warn_("the rights of " + printable(rights.client) + " name " + printable(name) +
+                ", who is no client and no group");
+        }
+      }
+      policies[*client] = std::move(policy);
+    }
+    for (const auto& [id, record] : records_) {
+      const auto policy = policies.find(id);
+      mailbox_->add_client(id, policy == policies.end() ? mailbox::ClientPolicy() : policy->second,
+                           now, seams_.clock.wall_now());
+    }
   }
 
   std::unique_ptr<net::StreamHandler> accept(const Address& peer) {
@@ -554,15 +556,12 @@ void Peer::fetch(SteadyTime now) {
 // False: it does not fit now.
 bool Peer::give(const mailbox::Item& item, SteadyTime now) {
   if (const auto* message = std::get_if<mailbox::Message>(&item)) {
-    const std::optional<hub::ClientId> group =
-        message->group ? std::optional(to_wire(*message->group)) : std::nullopt;
-    const auto given =
-        core().deliver({.id = hub::DeliveryId{static_cast<std::uint64_t>(message->id)},
-                        .sender = to_wire(message->sender),
-                        .group = group,
-                        .accepted_at = message->accepted_at,
-                        .content = *message->data},
-                       now);
+    const auto given = core().deliver({.id = message->id,
+                                       .sender = message->sender,
+                                       .group = message->group,
+                                       .accepted_at = message->accepted_at,
+                                       .content = *message->data},
+                                      now);
     if (given.has_value()) return true;
     if (given.error() != hub::DeliverError::kTooLarge) return false;
     // The mailbox knows the limit of this session, so this is a legacy client's smaller one.
@@ -573,17 +572,12 @@ bool Peer::give(const mailbox::Item& item, SteadyTime now) {
     return true;
   }
   if (const auto* receipt = std::get_if<mailbox::Receipt>(&item)) {
-    core().tell(hub::ReceiptMessage{to_wire(receipt->kind),
-                                    hub::SenderRef{static_cast<std::uint64_t>(receipt->ref)},
-                                    to_wire(receipt->recipient)},
-                now);
+    core().tell(hub::ReceiptMessage{receipt->kind, receipt->ref, receipt->recipient}, now);
   } else if (const auto* error = std::get_if<mailbox::ErrorNotice>(&item)) {
-    hub::RefusalMessage refusal{to_wire(error->refusal), std::nullopt, to_wire(error->recipient)};
-    if (error->ref) refusal.ref = hub::SenderRef{static_cast<std::uint64_t>(*error->ref)};
-    core().tell(refusal, now);
+    core().tell(hub::RefusalMessage{error->refusal, error->ref, error->recipient}, now);
   } else if (const auto* presence = std::get_if<mailbox::PresenceNotice>(&item)) {
     hub::StatesMessage states;
-    states.states.push_back({to_wire(presence->client), presence->online, to_ms(presence->since)});
+    states.states.push_back({presence->client, presence->online, hub::to_ms(presence->since)});
     core().tell(states, now);
   }
   return true;
@@ -606,7 +600,7 @@ void Peer::on_event(hub::HubEvent event, SteadyTime now) {
     }
   } else if (const auto* login = std::get_if<hub::Login>(&event)) {
     server_.proved(*this);
-    const auto session = mailbox.connect(to_mailbox(login->id), {}, now, wall);
+    const auto session = mailbox.connect(login->id, {}, now, wall);
     if (!session.has_value()) {
       core().refuse(
           session.error() == mailbox::ConnectError::kDuplicate ? "already connected" : "removed",
@@ -628,28 +622,25 @@ void Peer::on_event(hub::HubEvent event, SteadyTime now) {
     server_.after_mailbox();
   } else if (auto* submitted = std::get_if<hub::Submitted>(&event)) {
     const std::size_t size = submitted->content.size();
-    mailbox::Submission submission{
-        .to = to_mailbox(submitted->to),
-        .data = std::make_shared<const Bytes>(std::move(submitted->content))};
-    if (submitted->ref) {
-      submission.ref = mailbox::SenderRef{static_cast<std::uint64_t>(*submitted->ref)};
-    }
-    const mailbox::ClientId to = submission.to;
-    const auto outcome = mailbox.submit(*session_, std::move(submission), now, wall);
+    const auto outcome =
+        mailbox.submit(*session_,
+                       {.to = submitted->to,
+                        .ref = submitted->ref,
+                        .data = std::make_shared<const Bytes>(std::move(submitted->content))},
+                       now, wall);
     if (outcome.pause_until) core().pause_input(*outcome.pause_until);
     if (server_.logs_messages() && !outcome.refusal) {
       server_.audit({{"event", "message"},
-                     {"client", server_.text_of(to_mailbox(*core().client()))},
-                     {"recipient", server_.text_of(to)},
+                     {"client", server_.text_of(*core().client())},
+                     {"recipient", server_.text_of(submitted->to)},
                      {"size", size}});
     }
     server_.after_mailbox();
   } else if (const auto* acknowledged = std::get_if<hub::Acknowledged>(&event)) {
-    mailbox.acknowledge(*session_,
-                        mailbox::MessageId{static_cast<std::uint64_t>(acknowledged->id)});
+    mailbox.acknowledge(*session_, acknowledged->id);
     server_.after_mailbox();
   } else if (const auto* handed = std::get_if<hub::HandedOver>(&event)) {
-    mailbox.handed_over(*session_, mailbox::MessageId{static_cast<std::uint64_t>(handed->id)});
+    mailbox.handed_over(*session_, handed->id);
     server_.after_mailbox();
   } else if (const auto* asked = std::get_if<hub::PresenceAsked>(&event)) {
     switch (asked->request.action) {
@@ -663,9 +654,7 @@ void Peer::on_event(hub::HubEvent event, SteadyTime now) {
         mailbox.unsubscribe(*session_);
         break;
       case hub::PresenceAction::kSubscribe: {
-        std::vector<mailbox::ClientId> ids;
-        for (const hub::ClientId& id : asked->request.ids) ids.push_back(to_mailbox(id));
-        if (!mailbox.subscribe(*session_, ids)) {
+        if (!mailbox.subscribe(*session_, asked->request.ids)) {
           core().tell(hub::RefusalMessage{hub::RefusalReason::kDenied, std::nullopt, {}}, now);
         }
       }
@@ -674,7 +663,7 @@ void Peer::on_event(hub::HubEvent event, SteadyTime now) {
   } else if (std::holds_alternative<hub::StatusAsked>(event)) {
     const mailbox::Totals totals = mailbox.totals();
     core().tell(
-        hub::HubStatusMessage{to_ms(server_.counts().started),
+        hub::HubStatusMessage{hub::to_ms(server_.counts().started),
                               static_cast<std::uint32_t>(totals.clients),
                               static_cast<std::uint32_t>(totals.online), totals.queued_messages},
         now);
@@ -686,7 +675,7 @@ void Peer::on_event(hub::HubEvent event, SteadyTime now) {
     nlohmann::json line = {{"event", before_login ? "failed_login" : "connection_ended"},
                            {"address", address_.text},
                            {"reason", describe(stopped->reason)}};
-    if (const auto id = core().client()) line["client"] = server_.text_of(to_mailbox(*id));
+    if (const auto id = core().client()) line["client"] = server_.text_of(*id);
     server_.audit(std::move(line));
   }
 }

@@ -10,6 +10,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
+constexpr std::size_t kMaxSendTo = 1000;  // of one client; bounds what a change costs
 constexpr std::int64_t kMaxSeconds = 365LL * 24 * 3600;  // longer times mean nothing
 
 // Reads the members of one table and remembers which there were.
@@ -226,6 +227,27 @@ Result<void, Error> read_group(const toml::table& table, const std::string& name
   return reader.no_others();
 }
 
+Result<void, Error> read_rights(const toml::table& table, const std::string& name,
+                                const std::string& client, HubSettings& settings) {
+  Reader reader(table, name);
+  HubRights rights{.client = client, .send_to = {}};
+  SEALANE_TRY(reader.flag("sees_presence", rights.sees_presence));
+  if (const toml::node* list = reader.find("send_to")) {
+    if (!list->is_array()) return reader.wrong(*list, "send_to is a list of names or ids");
+    rights.send_to.emplace();
+    for (const auto& element : *list->as_array()) {
+      const auto text = element.value_exact<std::string>();
+      if (!text) return reader.wrong(element, "send_to is a list of names or ids");
+      rights.send_to->push_back(*text);
+    }
+    if (rights.send_to->size() > kMaxSendTo) {
+      return reader.wrong(*list, "send_to names at most 1000; make a group");
+    }
+  }
+  settings.rights.push_back(std::move(rights));
+  return reader.no_others();
+}
+
 }  // namespace
 
 Result<HubSettings, Error> parse_hub_settings(std::string_view text, const std::string& name) {
@@ -272,6 +294,13 @@ Result<HubSettings, Error> parse_hub_settings(std::string_view text, const std::
     for (const auto& [key, node] : *groups) {
       if (!node.is_table()) return reader.wrong(node, "a group is a table");
       SEALANE_TRY(read_group(*node.as_table(), name, std::string(key.str()), settings));
+    }
+  }
+  SEALANE_TRY(const toml::table* rights, section("rights"));
+  if (rights != nullptr) {
+    for (const auto& [key, node] : *rights) {
+      if (!node.is_table()) return reader.wrong(node, "the rights of a client are a table");
+      SEALANE_TRY(read_rights(*node.as_table(), name, std::string(key.str()), settings));
     }
   }
   SEALANE_TRY(reader.no_others());

@@ -21,6 +21,13 @@ struct HubGroup {
   mailbox::GroupPolicy policy;
 };
 
+// What one client may do, and see. Names of clients and groups, or ids.
+struct HubRights {
+  std::string client;
+  std::optional<std::vector<std::string>> send_to;  // missing: to anyone; empty: to nobody
+  bool sees_presence = true;
+};
+
 struct HubSettings {
   static constexpr std::size_t kMaxFileSize = 1 << 20;  // bounds parsing
   std::string listen = "tcp:0.0.0.0:4000";
@@ -33,6 +40,7 @@ struct HubSettings {
   std::size_t max_connections = 20'000;  // of all kinds; bounds descriptors
   bool log_messages = false;             // each message in the audit log: who, to whom, how large
   std::vector<HubGroup> groups;
+  std::vector<HubRights> rights;  // who is not named here may send to anyone and see everybody
 };
 
 // The reason is one sentence with the line. Unknown keys are errors, except in [client], whose

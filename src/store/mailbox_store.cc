@@ -2,6 +2,7 @@
 
 #include <sqlite3.h>
 
+#include <algorithm>
 #include <bit>
 #include <initializer_list>
 
@@ -79,6 +80,18 @@ class Statement {
   int bound_ = 0;
 };
 
+// Times from the disk are input. What is out of range would overflow in what is computed from it.
+std::optional<WallTime> time_at(Statement& row, int column) {
+  const std::int64_t count = row.number_at(column);
+  if (count < 0) return std::nullopt;  // before 1970: no hub writes it
+  return WallTime(std::chrono::nanoseconds(count));
+}
+std::optional<std::chrono::nanoseconds> lifetime_at(Statement& row, int column) {
+  const std::chrono::nanoseconds lifetime(row.number_at(column));
+  if (lifetime.count() < 0 || lifetime > mailbox::Options::kMaxLifetime) return std::nullopt;
+  return lifetime;
+}
+
 std::optional<ClientId> client_at(Statement& row, int column) {
   const ByteSpan bytes = row.blob_at(column);
   if (bytes.size() != ClientId::kSize) return std::nullopt;
@@ -139,9 +152,10 @@ class SqliteMailboxStore final : public MailboxStore {
       const auto group = client_at(rows, 3);
       const ByteSpan data = rows.blob_at(7);
       const std::int64_t id = rows.number_at(0);
-      const std::int64_t lifetime = rows.number_at(6);
-      if (!sender || !recipient || (!group && !rows.is_null(3)) || id < 0 || lifetime < 0 ||
-          static_cast<std::uint64_t>(id) >= (starts_ + 1) << kCountBits ||
+      const auto accepted_at = time_at(rows, 5);
+      const auto lifetime = lifetime_at(rows, 6);
+      if (!sender || !recipient || (!group && !rows.is_null(3)) || id < 0 || !accepted_at ||
+          !lifetime || static_cast<std::uint64_t>(id) >= (starts_ + 1) << kCountBits ||
           data.size() > kMaxDataSize) {
         return damaged("messages");
       }
@@ -149,8 +163,8 @@ class SqliteMailboxStore final : public MailboxStore {
                       .sender = *sender,
                       .recipient = *recipient,
                       .group = group,
-                      .accepted_at = WallTime(std::chrono::nanoseconds(rows.number_at(5))),
-                      .lifetime = std::chrono::nanoseconds(lifetime),
+                      .accepted_at = *accepted_at,
+                      .lifetime = *lifetime,
                       .data = std::make_shared<const Bytes>(to_bytes(data))};
       if (!rows.is_null(4)) {
         message.ref = mailbox::SenderRef{std::bit_cast<std::uint64_t>(rows.number_at(4))};
@@ -192,7 +206,8 @@ class SqliteMailboxStore final : public MailboxStore {
       insert_->blob(message.sender.bytes).blob(message.recipient.bytes);
       message.group ? insert_->blob(message.group->bytes) : insert_->null();
       message.ref ? insert_->number(std::bit_cast<std::int64_t>(*message.ref)) : insert_->null();
-      insert_->number(message.accepted_at.time_since_epoch().count());
+      // A clock that stands before 1970 is wrong; what it says must still be read back.
+      insert_->number(std::max<std::int64_t>(message.accepted_at.time_since_epoch().count(), 0));
       insert_->number(message.lifetime.count()).blob(*message.data);
       if (!insert_->run()) return false;
     }

@@ -3,103 +3,19 @@ they were cut, a killed hub that loses nothing accepted, silent strangers, wrong
 clients as processes on loopback, with ports that the hub chose."""
 import base64
 import hashlib
-import json
 import os
+import pty
 import shutil
 import signal
 import socket
 import subprocess
-import threading
 import time
 
-from support import PROGRAM, Stage, main
-
-PATIENCE = 120  # seconds; a slow machine is no failure
-
-
-class Running:
-    """The program in the background; its JSON messages as they come."""
-
-    def __init__(self, test, *args, env=None):
-        self.process = subprocess.Popen([PROGRAM, *args, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        env={**test.env, **(env or {})})
-        self.messages = []
-        self.changed = threading.Condition()
-        self.ended = False
-        self.errors = b""
-        self.threads = [threading.Thread(target=self.read), threading.Thread(target=self.read_errors)]
-        for thread in self.threads:
-            thread.start()
-        test.addCleanup(self.stop)
-
-    def read(self):
-        for line in self.process.stdout:
-            with self.changed:
-                self.messages.append(json.loads(line))
-                self.changed.notify_all()
-        with self.changed:
-            self.ended = True
-            self.changed.notify_all()
-
-    def read_errors(self):
-        self.errors = self.process.stderr.read()
-
-    def wait_for(self, kind, count=1, **fields):
-        def found():
-            return [m for m in self.messages if m["message_type"] == kind
-                    and all(m.get(key) == value for key, value in fields.items())]
-        with self.changed:
-            done = self.changed.wait_for(lambda: len(found()) >= count or self.ended, PATIENCE)
-            if len(found()) < count:
-                raise AssertionError(f"no {kind} {fields}; ended {done and self.ended}: {self.messages[-5:]} "
-                                     f"{self.errors.decode(errors='replace')}")
-            return found()
-
-    def stop(self, how=signal.SIGTERM):
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-        code = self.process.wait(PATIENCE)
-        for thread in self.threads:
-            thread.join(PATIENCE)
-        self.process.stdout.close()
-        self.process.stderr.close()
-        return code
+from hub_stage import HubStage, PATIENCE, Running, write_private
+from support import main
 
 
-class Hub(Stage):
-    def start_hub(self, *args, listen="tcp:127.0.0.1:0"):
-        hub = Running(self, "hub", "serve", "--state", self.path("hub"), "--listen", listen, *args)
-        self.address = hub.wait_for("hub_listening")[0]["address"]
-        return hub
-
-    def home(self, name):
-        return {"SEALANE_HOME": self.path(name)}
-
-    def enrol(self, *names, legacy=False):
-        """Clients with an identity each, who pin each other."""
-        lines = []
-        for name in names:
-            os.makedirs(self.path(name), mode=0o700)
-            self.ok("keygen", "--comment", name, env=self.home(name))
-            with open(self.path(name, "identity.pub"), encoding="utf-8") as file:
-                lines.append(name + " " + " ".join(file.read().split()[:2]))
-            self.ok("hub", "enrol", name, "--state", self.path("hub"), "--identity", self.path(name, "identity.pub"),
-                    "--address", self.address, "--out", self.path(name, "hub"), *(["--legacy"] if legacy else []))
-        for name in names:
-            with open(self.path(name, "trusted_keys"), "w", encoding="utf-8") as file:
-                file.write("\n".join(lines) + "\n")
-
-    def listen(self, name, *args):
-        listener = Running(self, "listen", *args, env=self.home(name))
-        listener.wait_for("hub_online")
-        return listener
-
-    def send(self, name, *args, code=0, **kwargs):
-        return self.expect(code, "send", *args, "--timeout", str(PATIENCE), env=self.home(name), **kwargs)
-
-    def status(self):
-        return self.json_lines("hub", "status", "--state", self.path("hub"))[0]
-
+class Hub(HubStage):
     def test_sealed_messages_arrive_and_the_hub_sees_none_of_them(self):
         hub = self.start_hub()
         self.enrol("shop", "prover")
@@ -222,14 +138,13 @@ class Hub(Stage):
         self.enrol("shop", "prover")
         hub.stop()
         shutil.move(self.path("hub"), self.path("old"))
-        self.start_hub(listen=self.address)  # another key
+        self.start_hub(listen=self.address, known_key=False)  # another key
         self.send("shop", "prover", "--plain", "--text", "x", code=21)
         # And a hub that does not know the client.
         with open(self.path("shop", "hub"), encoding="utf-8") as file:
             text = "".join(line for line in file if not line.startswith("fingerprint"))
         os.remove(self.path("shop", "hub"))
-        with os.fdopen(os.open(self.path("shop", "hub"), os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
-            file.write(text)
+        write_private(self.path("shop", "hub"), text)
         self.send("shop", "prover", "--plain", "--text", "x", code=21)  # not pinned
         self.send("shop", "prover", "--plain", "--text", "x", "--trust-hub", "accept-new", code=20)
         with open(self.path("shop", "hub_pins"), encoding="utf-8") as file:
@@ -260,6 +175,98 @@ class Hub(Stage):
         clients = self.json_lines("hub", "clients", "--state", self.path("copy"))
         self.assertEqual([c["kind"] for c in clients], ["legacy"])
         self.expect(1, "hub", "status", "--state", self.path("copy"))
+
+    def test_keys_are_made(self):
+        self.start_hub(known_key=False)
+        os.makedirs(self.path("shop"), mode=0o700)
+        self.ok("keygen", env=self.home("shop"))
+        identity, profile = self.path("shop", "identity.pub"), self.path("shop", "hub")
+        _, err = self.ok("hub", "enrol", "shop", "--state", self.path("hub"), "--identity", identity,
+                         "--address", self.address, "--out", profile)
+        self.assertIn("keep no copy", err)
+        listener = self.listen("shop")
+        self.assertEqual(listener.stop(), 0)
+
+    def test_what_was_dealt_with_does_not_come_again(self):
+        hub = self.start_hub()
+        self.enrol("shop", "prover")
+        self.send("shop", "prover", "--plain", "--lines", stdin=b"".join(b"%d\n" % i for i in range(20)))
+        hub.stop()
+        shutil.copy(self.path("hub", "queue.db"), self.path("queue.db"))
+        hub = self.start_hub(listen=self.address)
+        # It stops at a message that it cannot deal with: that one and those behind it come again.
+        _, err = self.expect(1, "listen", "--exec", "sh -c 'read line; echo $line; test $line != 7'",
+                             env=self.home("prover"))
+        self.assertIn("it comes again at the next start", err)
+        self.assertEqual(self.status()["queued_messages"], 13)
+        # As if the hub had lost what it was told: it gives all of them again.
+        hub.stop()
+        shutil.copy(self.path("queue.db"), self.path("hub", "queue.db"))
+        self.start_hub(listen=self.address)
+        self.assertEqual(self.status()["queued_messages"], 20)
+        listener = self.listen("prover", "--count", "13")
+        self.assertEqual(listener.process.wait(PATIENCE), 0)
+        listener.stop()
+        notes = [int(base64.b64decode(m["data_base64"])) for m in listener.wait_for("message", count=13)]
+        self.assertEqual(notes, list(range(7, 20)))
+
+    def test_two_people_talk(self):
+        self.start_hub()
+        self.enrol("shop", "prover")
+        # One at a terminal, one through pipes.
+        keyboard, terminal = pty.openpty()
+        shop = Running(self, "chat", "prover", env=self.home("shop"), stdin=terminal)
+        os.close(terminal)
+        shop.wait_for("presence", online=False)
+        prover = Running(self, "chat", "shop", env=self.home("prover"), stdin=subprocess.PIPE)
+        prover.wait_for("presence", online=True)
+        shop.wait_for("presence", online=True)
+        os.write(keyboard, b"is it proven?\n")
+        self.assertEqual(base64.b64decode(prover.wait_for("message", name="shop", sealed=True)[0]["data_base64"]),
+                         b"is it proven?")
+        prover.process.stdin.write(b"it is\nsince tonight")  # the last one without its line feed
+        prover.process.stdin.close()
+        said = [base64.b64decode(m["data_base64"]) for m in shop.wait_for("message", count=2, name="prover")]
+        self.assertEqual(said, [b"it is", b"since tonight"])
+        self.assertEqual(prover.process.wait(PATIENCE), 0)  # the end of the input is the end
+        shop.wait_for("presence", count=2, online=False)
+        os.write(keyboard, b"still there?\n")
+        os.write(keyboard, b"\x04")  # Ctrl-D
+        self.assertEqual(shop.process.wait(PATIENCE), 1)  # that line went to nobody
+        os.close(keyboard)
+        shop.stop()
+        self.assertTrue(any("is offline: not sent" in m["message"] for m in shop.wait_for("warning")))
+
+    def test_who_comes_and_goes_is_told(self):
+        self.start_hub()
+        self.enrol("shop", "prover")
+        watcher = self.listen("prover", "--presence")
+        state = watcher.wait_for("hub_state")[0]
+        self.assertEqual((state["clients"], state["online"], state["queued_messages"]), (2, 1, 0))
+        watcher.wait_for("presence", name="shop", online=False)
+        shop = self.listen("shop")
+        watcher.wait_for("presence", name="shop", online=True)
+        shop.stop()
+        watcher.wait_for("presence", name="shop", online=False, count=2)
+
+    def test_rights_say_who_may_send_where_and_see_whom(self):
+        with open(self.path("hub.toml"), "w", encoding="utf-8") as file:
+            file.write("[rights.shop]\nsend_to = [\"prover\"]\n"
+                       "[rights.prover]\nsend_to = []\nsees_presence = false\n")
+        hub = self.start_hub("--config", self.path("hub.toml"))
+        self.enrol("shop", "prover")
+        self.send("shop", "prover", "--plain", "--text", "x")
+        _, err = self.send("prover", "shop", "--plain", "--text", "x", code=20)
+        self.assertIn("may not send there", err)
+        _, err = self.send("prover", "shop", "--text", "x", code=20)  # sealed: it asks who is there
+        self.assertIn("may not send there", err)
+        with open(self.path("hub.toml"), "a", encoding="utf-8") as file:
+            file.write("[rights.nobody]\nsend_to = []\n")
+        hub.wait_for("hub_settings")
+        with open(self.path("hub.toml"), "w", encoding="utf-8") as file:
+            file.write("[client]\nmotto = \"all may\"\n")
+        hub.wait_for("hub_settings", count=2)
+        self.send("prover", "shop", "--plain", "--text", "x")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ removed."""
 import json
 import os
 
-from support import Stage, main
+from hub_stage import HubStage, known_keys
+from support import main
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "json_golden.json")
 
@@ -18,14 +19,17 @@ def shape(value, prefix=""):
     return set()
 
 
-class Json(Stage):
+class Json(HubStage):
     def test_messages_have_their_fields(self):
         seen = {}
 
-        def run(*args, code=0, **kwargs):
-            for message in self.json_lines(*args, code=code, **kwargs):
+        def note(messages):
+            for message in messages:
                 self.assertEqual(message["schema"], 1, message)
                 seen.setdefault(message["message_type"], set()).update(shape(message))
+
+        def run(*args, code=0, **kwargs):
+            note(self.json_lines(*args, code=code, **kwargs))
 
         self.make_keys()
         run("keygen", "-o", self.path("second"))
@@ -53,6 +57,7 @@ class Json(Stage):
         run("open", "-i", self.path("recovery.key"), "-o", self.path("opened"), self.path("sealed"))
         run("version")
         run("snapshots", "--repo", self.path("nowhere"), code=10)
+        self.run_hub(run, note)
 
         with open(GOLDEN, encoding="utf-8") as file:
             golden = {kind: set(fields) for kind, fields in json.load(file).items()}
@@ -67,6 +72,39 @@ class Json(Stage):
         for kind, fields in seen.items():
             self.assertIn(kind, golden, f"message type {kind} is not in the golden file")
             self.assertEqual(fields - golden[kind], set(), f"{kind} has fields that are not in the golden file")
+
+    def run_hub(self, run, note):
+        config = self.path("hub.toml")
+        with open(config, "w", encoding="utf-8") as file:
+            file.write("[hub]\n")
+        hub = self.start_hub("--config", config)
+        self.enrol("shop", "prover")
+        state = ["--state", self.path("hub")]
+        with open(self.path("third.pem"), "w", encoding="utf-8") as file:
+            file.write(known_keys()["stranger"]["public_pem"])
+        run("hub", "enrol", "third", "--public-key", self.path("third.pem"), *state)
+        run("hub", "remove", "third", *state)
+        os.mkdir(self.path("inbox"))
+        listener = self.listen("prover", "--presence", "--files", self.path("inbox"))
+        run("hub", "clients", *state)
+        run("hub", "status", *state)
+        shop = self.home("shop")
+        run("send", "prover", "--text", "hello", env=shop)
+        run("send", "prover", "--plain", "--lines", stdin=b"one\ntwo\n", env=shop)
+        self.ok("send", "prover", self.path("plain"), env=shop)
+        run("chat", "prover", stdin=b"hello\n", env=shop)
+        listener.wait_for("message", count=4)
+        listener.wait_for("file_received")
+        listener.wait_for("hub_state")
+        with open(config, "a", encoding="utf-8") as file:
+            file.write("log_messages = true\n")
+        hub.wait_for("hub_settings")
+        listener.stop()
+        hub.stop()
+        note(listener.messages)
+        note(hub.messages)
+        run("hub", "export", self.path("python"), *state)
+        run("hub", "enrol", "--import", self.path("python"), "--state", self.path("imported"))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""What the tests of warm copies share: two private Redis servers, the secrets of a cluster, and `sealane warm serve`, on
-UNIX sockets in the stage, started and ended here."""
+"""What the tests of warm copies share: two private Redis servers, the secrets of a cluster, and `sealane warm serve`,
+on UNIX sockets in the stage, started and ended here."""
 import json
 import os
 import signal

@@ -26,7 +26,7 @@ constexpr std::uint64_t kSeeds = 20;
 constexpr std::uint64_t kSeeds = 1'000;
 #endif
 constexpr std::size_t kClients = 100;
-constexpr int kSteps = 60;
+constexpr int kSteps = 30;
 
 // That the weather was bad enough: each of these must have happened.
 struct Seen {

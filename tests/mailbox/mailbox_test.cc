@@ -94,7 +94,7 @@ class MailboxTest : public ::testing::Test {
 };
 
 TEST_F(MailboxTest, IdsAreTextBothWays) {
-  EXPECT_EQ(to_text(kAlice), "00000000000000000000000000000001");
+  EXPECT_EQ(to_text(kAlice), "00000000-0000-0000-0000-000000000001");
   EXPECT_EQ(parse_client_id("00000000000000000000000000000001"), kAlice);
   EXPECT_EQ(parse_client_id("00000000-0000-0000-0000-000000000001"), kAlice);
   for (const char* bad :
@@ -582,6 +582,8 @@ TEST(MailboxOptions, AreChecked) {
   EXPECT_EQ(Mailbox::check({.client_queue_messages = 0}), OptionsError::kLimit);
   EXPECT_EQ(Mailbox::check({.total_queue_bytes = 1}), OptionsError::kLimit);
   EXPECT_EQ(Mailbox::check({.lifetime = seconds(0)}), OptionsError::kLifetime);
+  EXPECT_EQ(Mailbox::check({.lifetime = Options::kMaxLifetime + seconds(1)}),
+            OptionsError::kLifetime);
   EXPECT_EQ(Mailbox::check({.bytes = {.per_second = 1, .burst = 0}}), OptionsError::kRate);
 }
 

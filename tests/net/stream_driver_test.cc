@@ -476,6 +476,44 @@ class Refuser final : public StreamHandler {
   std::string_view text_;
 };
 
+// Asks for the end at every step.
+class Insister final : public StreamHandler {
+ public:
+  explicit Insister(std::shared_ptr<Fate> fate) : fate_(std::move(fate)) {}
+  std::size_t receive(ByteSpan bytes, SteadyTime) override { return bytes.size(); }
+  void on_end(SteadyTime) override {}
+  ByteSpan next_output() override { return {}; }
+  void output_sent(std::size_t) override {}
+  std::optional<SteadyTime> deadline() const override { return std::nullopt; }
+  void on_deadline(SteadyTime) override {}
+  bool wants_input() const override { return true; }
+  void on_open(StreamConnection& connection, SteadyTime) override { connection_ = &connection; }
+  void after_step(SteadyTime) override {
+    ++steps_;
+    connection_->finish_output();
+    connection_->close();
+  }
+  void on_closed(const NetworkError& why, SteadyTime) override {
+    EXPECT_LT(steps_, 100);
+    fate_->closed(why);
+  }
+
+ private:
+  std::shared_ptr<Fate> fate_;
+  StreamConnection* connection_ = nullptr;
+  int steps_ = 0;
+};
+
+TEST_P(StreamDriverOver, AskingForTheEndTwiceIsAskingOnce) {
+  StreamListenOptions options;
+  options.stream.linger = 60s;
+  listen([this](const Address&) { return std::make_unique<Insister>(fate_); }, options);
+  const auto socket = connect();
+  EXPECT_EQ(read(socket, 1), "");
+  ::shutdown(socket.get(), SHUT_WR);
+  EXPECT_EQ(fate_->wait(), NetworkErrorCode::kClosed);
+}
+
 TEST_P(StreamDriverOver, TheLastWordArrivesThoughInputIsLeftUnread) {
   StreamListenOptions options;
   options.stream.linger = 60s;

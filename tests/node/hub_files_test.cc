@@ -2,10 +2,16 @@
 // are is refused with the place named. Method: round trips, each mistake alone, cut at every byte.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <fstream>
+#include <functional>
+#include <iterator>
+
 #include "node/hub_profile.h"
 #include "node/hub_settings.h"
 #include "node/hub_state.h"
 #include "node/parcel.h"
+#include "node/seen_messages.h"
 #include "tests/support/doubles.h"
 #include "tests/support/simulated_files.h"
 
@@ -13,6 +19,13 @@ namespace sealane::node {
 namespace {
 
 using std::chrono::seconds;
+
+// A test key, known to everybody: making one costs seconds in an instrumented build.
+crypto::RsaPrivateKey known_key() {
+  std::ifstream file(std::string(SEALANE_TEST_DATA) + "/backbone/pkcs8.pem");
+  const std::string pem{std::istreambuf_iterator<char>(file), {}};
+  return crypto::RsaPrivateKey::from_pem(as_bytes(pem)).value();
+}
 
 HubSettings settings_of(std::string_view text) {
   auto settings = parse_hub_settings(text, "hub.toml");
@@ -38,6 +51,70 @@ TEST(HubSettingsTest, BothSpellingsAreRead) {
             (std::pair<std::string, std::string>("motto", "\"hi\"")));
   EXPECT_EQ(settings_of("port = 4001\nchallenge_size = 900\n").listen, "tcp:0.0.0.0:4001");
   EXPECT_EQ(settings_of("").mailbox.offline, mailbox::OfflinePolicy::kDurable);
+}
+
+// Each setting of the Python project, in each spelling that its code or README has, one by one:
+// what it does to the hub, and what clients are then told.
+TEST(HubSettingsTest, EveryPythonSettingInEverySpelling) {
+  const HubSettings plain = settings_of("");
+  struct Row {
+    const char* text;
+    std::function<bool(const HubSettings&)> acts;
+    const char* told;  // in CONFIG
+  };
+  const auto interval = [](const HubSettings& s) {
+    return s.connection.heartbeat_interval == seconds(7);
+  };
+  const auto timeout = [](const HubSettings& s) {
+    return s.connection.heartbeat_timeout == seconds(7);
+  };
+  const std::vector<Row> rows = {
+      {"port = 4001", [](const auto& s) { return s.listen == "tcp:0.0.0.0:4001"; }, nullptr},
+      {"challenge_size = 900", [](const auto& s) { return s.connection.challenge_size == 900; },
+       nullptr},
+      {"[client]\nheartbeat_interval = 7", interval, "\"heartbeat_interval\": 7"},
+      {"[client]\nheartbeat_intervall = 7", interval, "\"heartbeat_interval\": 7"},
+      {"[client]\nheartbeat_timeout = 7", timeout, "\"heartbeat_timeout\": 7"},
+      {"[client]\nheartbeat_timout = 7", timeout, "\"heartbeat_timout\": 7"},
+      {"[client]\nheartbeat_timeout = 7", timeout, "\"heartbeat_timout\": 7"},  // both are told
+      {"[client]\nmotto = \"hi\"",
+       [](const auto& s) { return s.connection.other_settings.size() == 1; }, "\"motto\": \"hi\""},
+  };
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.text);
+    EXPECT_FALSE(row.acts(plain));
+    const HubSettings settings = settings_of(row.text);
+    EXPECT_TRUE(row.acts(settings));
+    if (row.told == nullptr) continue;
+    hub::Config config;
+    config.heartbeat_interval = std::chrono::duration_cast<std::chrono::milliseconds>(
+        settings.connection.heartbeat_interval);
+    config.heartbeat_timeout = std::chrono::duration_cast<std::chrono::milliseconds>(
+        settings.connection.heartbeat_timeout);
+    config.others = settings.connection.other_settings;
+    EXPECT_NE(encode(config).find(row.told), std::string::npos) << encode(config);
+  }
+  EXPECT_EQ(plain.listen, "tcp:0.0.0.0:4000");
+  EXPECT_EQ(plain.connection.challenge_size, 2048u);
+}
+
+TEST(HubSettingsTest, RightsNameWhoMaySendWhere) {
+  const HubSettings settings = settings_of(
+      "[rights.shop]\nsend_to = [\"prover\", \"ops\"]\n[rights.guest]\nsend_to = []\n"
+      "sees_presence = false\n[rights.other]\n");
+  ASSERT_EQ(settings.rights.size(), 3u);
+  const auto of = [&](const std::string& name) {
+    return *std::ranges::find(settings.rights, name, &HubRights::client);
+  };
+  EXPECT_EQ(of("shop").send_to, (std::vector<std::string>{"prover", "ops"}));
+  EXPECT_TRUE(of("shop").sees_presence);
+  EXPECT_EQ(of("guest").send_to, std::vector<std::string>());
+  EXPECT_FALSE(of("guest").sees_presence);
+  EXPECT_FALSE(of("other").send_to);
+  EXPECT_NE(mistake_in("[rights.a]\nsend_to = \"b\"").find("line 2"), std::string::npos);
+  EXPECT_NE(mistake_in("[rights.a]\nsend_to = [1]").find("line 2"), std::string::npos);
+  EXPECT_NE(mistake_in("[rights.a]\nsend = []").find("line 2: unknown key"), std::string::npos);
+  EXPECT_NE(mistake_in("[rights]\na = 1").find("line 2"), std::string::npos);
 }
 
 TEST(HubSettingsTest, GroupsHaveMembers) {
@@ -98,7 +175,7 @@ TEST(HubStateTest, KeepsClientsAndItsKeyPrivately) {
 }
 
 TEST(HubStateTest, APythonFileIsALegacyClientNamedByItsId) {
-  const auto key = crypto::RsaPrivateKey::generate();
+  const auto key = known_key();
   const hub::ClientId id{};
   const std::string pem = key.public_key().to_pem();
   const auto record = parse_client_file(id, as_bytes(pem));
@@ -113,7 +190,7 @@ TEST(HubStateTest, APythonFileIsALegacyClientNamedByItsId) {
 TEST(HubProfileTest, GoesBothWays) {
   HubProfile profile{
       .hub = {"tcp:192.0.2.7:4000"}, .fingerprint = {}, .id = {}, .name = "shop", .key = nullptr};
-  profile.key = std::make_shared<const crypto::RsaPrivateKey>(crypto::RsaPrivateKey::generate());
+  profile.key = std::make_shared<const crypto::RsaPrivateKey>(known_key());
   profile.fingerprint = profile.key->public_key().fingerprint();
   const SecretBytes text = format_profile(profile);
   const auto back = parse_profile(text.expose());
@@ -146,6 +223,33 @@ TEST(HubProfileTest, PinsAreKeptAndMistakesNamed) {
   EXPECT_NE(bad.error().message.find("line 2"), std::string::npos);
 }
 
+TEST(SeenMessagesTest, AreKeptOverStartsAndBounded) {
+  testing::SimulatedFiles files;
+  testing::SeededRandom random(1);
+  const WallTime time(seconds(1'700'000'000));
+  const auto id = [](std::uint64_t number) { return hub::DeliveryId{number}; };
+  auto seen = SeenMessages::load(files, "/seen");
+  ASSERT_TRUE(seen.has_value());
+  for (std::uint64_t i = 0; i < SeenMessages::kKept + 10; ++i) {
+    seen.value().add(id(UINT64_MAX - i), time + std::chrono::milliseconds(i));
+  }
+  ASSERT_TRUE(seen.value().save(files, random).has_value());
+  EXPECT_LE(files.status("/seen").value().size, SeenMessages::kMaxFileSize);
+  const auto again = SeenMessages::load(files, "/seen");
+  ASSERT_TRUE(again.has_value()) << again.error().message;
+  EXPECT_FALSE(again.value().contains(id(UINT64_MAX), time));  // long ago
+  EXPECT_TRUE(again.value().contains(id(UINT64_MAX - 10), time + std::chrono::milliseconds(10)));
+  // The same number of a hub that lost its queue is another message.
+  EXPECT_FALSE(again.value().contains(id(UINT64_MAX - 10), time + std::chrono::milliseconds(11)));
+  for (const char* bad : {"1", "1 2", "x 2\n", "1 2 3\n", "1  2\n", "-1 2\n", "\n",
+                          "99999999999999999999 1\n", "1 2\n\n"}) {
+    ASSERT_TRUE(replace_file(files, random, "/seen", as_bytes(bad), 0600).has_value());
+    const auto damaged = SeenMessages::load(files, "/seen");
+    ASSERT_FALSE(damaged.has_value()) << bad;
+    EXPECT_NE(damaged.error().message.find("damaged"), std::string::npos);
+  }
+}
+
 TEST(ParcelTest, GoesBothWaysAndIsCutNowhere) {
   const Parcel parcel{.kind = ParcelKind::kData, .number = 7, .offset = 9, .data = to_bytes("abc")};
   const Bytes bytes = encode(parcel);
@@ -166,10 +270,9 @@ class ParcelBoxTest : public ::testing::Test {
   void SetUp() override { ASSERT_TRUE(files.create_directory("/in").has_value()); }
   Parcel offer(const std::string& content, const std::string& name) {
     const crypto::Sha256Digest digest = crypto::sha256(as_bytes(content));
-    Parcel parcel{
-        .kind = ParcelKind::kFile, .number = 5, .offset = content.size(), .data = to_bytes(digest)};
-    parcel.data.insert(parcel.data.end(), as_bytes(name).begin(), as_bytes(name).end());
-    return parcel;
+    const std::string data = to_text(digest) + name;
+    return {
+        .kind = ParcelKind::kFile, .number = 5, .offset = content.size(), .data = to_bytes(data)};
   }
   static Parcel piece(const std::string& content, std::uint64_t at, std::size_t size) {
     return {.kind = ParcelKind::kData,

@@ -30,14 +30,15 @@ ClientId id_of(std::uint8_t number) {
 }
 
 Message message(std::uint64_t id, std::size_t size = 100) {
-  return {.id = MessageId{id},
-          .sender = id_of(1),
-          .recipient = id_of(2),
-          .group = id % 2 == 0 ? std::optional(id_of(9)) : std::nullopt,
-          .ref = id % 3 == 0 ? std::nullopt : std::optional(SenderRef{UINT64_MAX - id}),
-          .accepted_at = WallTime(std::chrono::seconds(1'700'000'000 + id)),
-          .lifetime = std::chrono::hours(1),
-          .data = std::make_shared<const Bytes>(size, static_cast<std::byte>(id))};
+  return {
+      .id = MessageId{id},
+      .sender = id_of(1),
+      .recipient = id_of(2),
+      .group = id % 2 == 0 ? std::optional(id_of(9)) : std::nullopt,
+      .ref = id % 3 == 0 ? std::nullopt : std::optional(SenderRef{UINT64_MAX - id}),
+      .accepted_at = WallTime(std::chrono::seconds(1'700'000'000)) + std::chrono::nanoseconds(id),
+      .lifetime = std::chrono::hours(1),
+      .data = std::make_shared<const Bytes>(size, static_cast<std::byte>(id))};
 }
 
 struct Model {
@@ -226,6 +227,44 @@ TEST(MailboxStoreTest, AFullDiskRefusesAndLosesNothing) {
   ASSERT_TRUE(again.has_value());
   model.apply(batch);
   EXPECT_TRUE(model.equals(again.value()->load().value()));
+}
+
+TEST(MailboxStoreTest, BelievesNoTimeThatCouldNotBeComputedWith) {
+  const std::chrono::nanoseconds longest = mailbox::Options::kMaxLifetime;
+  struct Row {
+    WallTime accepted_at;
+    std::chrono::nanoseconds lifetime;
+    bool good;
+  };
+  for (const Row& row : {Row{WallTime(), longest, true}, Row{WallTime::max(), longest, true},
+                         Row{WallTime::min(), longest, true},  // becomes 1970
+                         Row{WallTime(), std::chrono::nanoseconds(-1), false},
+                         Row{WallTime(), longest + std::chrono::nanoseconds(1), false},
+                         Row{WallTime(), std::chrono::nanoseconds::max(), false},
+                         Row{WallTime(), std::chrono::nanoseconds::min(), false}}) {
+    SCOPED_TRACE(row.lifetime.count());
+    testing::SimulatedFiles files;
+    auto store = MailboxStore::open(files, kPath);
+    ASSERT_TRUE(store.has_value());
+    Message one = message(first_of(*store.value()));
+    one.accepted_at = row.accepted_at;
+    one.lifetime = row.lifetime;
+    ASSERT_TRUE(store.value()->commit({.number = 1, .added = {one}}).has_value());
+    auto state = store.value()->load();
+    ASSERT_EQ(state.has_value(), row.good);
+    if (!row.good) {
+      EXPECT_EQ(state.error().kind, ErrorKind::kVerificationFailed);
+      continue;
+    }
+    EXPECT_GE(state.value().messages.at(0).accepted_at, WallTime());
+    const WallTime wall = WallTime() + std::chrono::hours(24 * 365 * 50);
+    mailbox::Mailbox box({}, store.value()->first_id(), SteadyTime(), wall);
+    ASSERT_TRUE(box.add_client(one.recipient, {}, SteadyTime(), wall));
+    box.restore(std::move(state).value(), SteadyTime(), wall);
+    box.on_deadline(SteadyTime() + std::chrono::hours(1));
+    // What was accepted "in the future" has a whole lifetime; the others are over.
+    EXPECT_EQ(box.totals().queued_messages, row.accepted_at == WallTime::max() ? 1u : 0u);
+  }
 }
 
 TEST(MailboxStoreTest, RefusesAForeignFile) {

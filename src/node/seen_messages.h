@@ -1,0 +1,43 @@
+#pragma once
+// SeenMessages: what a client of a hub has dealt with, over its starts. A hub gives again what it
+// was not told of; so each message is noted here first, and acknowledged after that.
+//
+// One line a message: its id and the hub's time for it in milliseconds, both decimal. Both, because
+// a hub whose queue was lost begins with ids that were there before.
+#include <cstdint>
+#include <deque>
+#include <string>
+
+#include "hub/ids.h"
+#include "sealane/base/clock.h"
+#include "sealane/base/error.h"
+#include "sealane/base/file_system.h"
+#include "sealane/base/random.h"
+#include "sealane/base/result.h"
+
+namespace sealane::node {
+
+class SeenMessages {
+ public:
+  // The latest ones. More than a hub gives without an answer
+  // (mailbox::Options::in_flight_messages).
+  static constexpr std::size_t kKept = 1024;
+  static constexpr std::size_t kMaxFileSize = 64 * 1024;  // bounds reading: 42 bytes a line
+
+  static Result<SeenMessages, Error> load(FileSystem& files, const std::string& path);  // or none
+  bool contains(hub::DeliveryId id, WallTime accepted_at) const;
+  void add(hub::DeliveryId id, WallTime accepted_at);
+  // On the disk when it returns.
+  Result<void, Error> save(FileSystem& files, RandomSource& random) const;
+
+ private:
+  struct Entry {
+    hub::DeliveryId id{};
+    std::uint64_t time_ms = 0;
+    friend bool operator==(const Entry&, const Entry&) = default;
+  };
+  std::string path_;
+  std::deque<Entry> entries_;  // oldest first
+};
+
+}  // namespace sealane::node
