@@ -1,5 +1,5 @@
-"""Goal: a warm copy that is cut again and again loses no key, brings no expired one back, changes nothing that is newer,
-and repairs a small difference at a small price. Method: a private Redis with a million keys of all types (fewer in
+"""Goal: a warm copy that is cut again and again loses no key, brings no expired one back, changes nothing newer, and
+repairs a small difference at a small price. Method: a private Redis with a million keys of all types (fewer in
 instrumented builds) is pushed through `warm serve`; pusher or server are killed at 100 random moments; one printed
 seed."""
 import json
