@@ -12,7 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   if (const auto id = hub::parse_client_id(as_text(input))) {
     SEALANE_CHECK(hub::parse_client_id(to_text(*id)) == id);
-    SEALANE_CHECK(hub::parse_client_id(to_file_name(*id)) == id);
+    SEALANE_CHECK(hub::parse_client_id(hub::to_file_name(*id)) == id);
   }
   return 0;
 }
