@@ -146,7 +146,9 @@ class ServeRun {
                               {"bytes", intake.part.size},
                               {"part", intake.part.index},
                               {"sender", printable(intake.part.sender)}};
-    std::string text = printable(intake.peer.text) + ": ";
+    // Who comes over a UNIX socket has no address.
+    std::string text =
+        (intake.peer.text == "unix:" ? "a local peer" : printable(intake.peer.text)) + ": ";
     if (intake.refused) {
       ++refused_;
       message["refused"] = std::string(reason_name(*intake.refused));
