@@ -92,7 +92,7 @@ std::string_view describe(SendError error) {
 
 std::optional<std::string> problem_with(const ClientOptions& options) {
   if (!options.key) return "it has no key";
-  const auto limits =
+  auto limits =
       problem_with_limits({options.login_timeout, options.stop_timeout, options.silence_limit,
                            options.heartbeat_cap.value_or(seconds(1))},
                           options.send_queue_limit, options.legacy_data_limit);
