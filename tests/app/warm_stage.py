@@ -12,6 +12,7 @@ from support import PROGRAM, Stage
 class WarmStage(Stage):
     def setUp(self):
         super().setUp()
+        self.first_line_of = {}
         self.shop = self.redis("shop")
         self.vault = self.redis("vault")
         with open(self.path("secret"), "w", encoding="ascii") as file:
@@ -52,7 +53,7 @@ class WarmStage(Stage):
         self.addCleanup(process.communicate)
         self.addCleanup(process.kill)
         if into:
-            line = process.stdout.readline()
+            line = self.first_line_of[process] = process.stdout.readline()
             self.assertIn(b"warm_serving", line, line + process.stderr.read() if not line else line)
         return process, "unix:" + where
 
