@@ -57,13 +57,14 @@ struct ServeFlags {
   std::string listen;
 };
 
-Result<node::HubSettings, Error> load_settings(Context& context, const ServeFlags& flags) {
-  std::string text;
-  if (!flags.config.empty()) {
-    const auto content = read_file(context.files, flags.config, node::HubSettings::kMaxFileSize);
-    if (!content.has_value()) return to_error(content.error());
-    text = to_text(content.value());
-  }
+Result<std::string, Error> read_settings(Context& context, const ServeFlags& flags) {
+  if (flags.config.empty()) return std::string();
+  const auto content = read_file(context.files, flags.config, node::HubSettings::kMaxFileSize);
+  if (!content.has_value()) return to_error(content.error());
+  return to_text(content.value());
+}
+
+Result<node::HubSettings, Error> parse_settings(const std::string& text, const ServeFlags& flags) {
   SEALANE_TRY(auto settings, node::parse_hub_settings(text, printable(flags.config)));
   if (!flags.listen.empty()) settings.listen = flags.listen;
   return settings;
@@ -79,7 +80,9 @@ void raise_descriptor_limit() {
 
 Result<int, Error> serve(Context& context, const ServeFlags& flags) {
   raise_descriptor_limit();
-  SEALANE_TRY(auto settings, load_settings(context, flags));
+  // What is compared with the file later is what was taken, however soon it changed.
+  SEALANE_TRY(std::string taken_text, read_settings(context, flags));
+  SEALANE_TRY(auto settings, parse_settings(taken_text, flags));
   SEALANE_TRY(auto state, open_state(context, flags.state));
   const bool created = state.created();
   SEALANE_TRY(const auto server,
@@ -97,19 +100,15 @@ Result<int, Error> serve(Context& context, const ServeFlags& flags) {
   context.console.emit("hub_listening", {{"address", report.listening.text},
                                          {"fingerprint", report.fingerprint},
                                          {"clients", report.totals.clients}});
-  const auto content = [&] {
-    const auto read = read_file(context.files, flags.config, node::HubSettings::kMaxFileSize);
-    return read.has_value() ? to_text(read.value()) : std::string();
-  };
-  std::string seen = flags.config.empty() ? std::string() : content();
   while (!context.cancel.cancelled()) {
     pollfd entry{.fd = context.cancel.descriptor(), .events = POLLIN, .revents = 0};
     ::poll(&entry, 1, kLookInterval);
     if (flags.config.empty() || context.cancel.cancelled()) continue;
-    const std::string text = content();
-    if (text.empty() || text == seen) continue;
-    seen = text;
-    auto next = load_settings(context, flags);
+    auto text = read_settings(context, flags);
+    // Empty or not there: an editor is at work on it.
+    if (!text.has_value() || text.value().empty() || text.value() == taken_text) continue;
+    taken_text = std::move(text).value();
+    auto next = parse_settings(taken_text, flags);
     const auto taken = next.has_value() ? server->configure(std::move(next).value())
                                         : Result<void, Error>(next.error());
     if (taken.has_value()) {

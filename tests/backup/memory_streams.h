@@ -2,10 +2,12 @@
 // Sources and sinks in memory: short reads, faults at a given call, positional or not, and counts.
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <functional>
 #include <mutex>
 #include <random>
 
+#include "base/copy_bytes.h"
 #include "flow/stream.h"
 
 namespace sealane::testing {
@@ -23,7 +25,7 @@ class MemorySource final : public flow::ByteSource, public flow::PositionalSourc
     SEALANE_TRY(step());
     std::size_t size = std::min(out.size(), content_.size());
     if (short_reads && size > 1) size = 1 + random_() % std::min<std::size_t>(size, 100'000);
-    std::ranges::copy(content_.first(size), out.begin());
+    copy_bytes(content_.first(size), out.begin());
     content_ = content_.subspan(size);
     return size;
   }
@@ -32,7 +34,7 @@ class MemorySource final : public flow::ByteSource, public flow::PositionalSourc
     if (offset >= content_.size()) return std::size_t{0};
     const auto rest = content_.subspan(static_cast<std::size_t>(offset));
     const std::size_t size = std::min(out.size(), rest.size());
-    std::ranges::copy(rest.first(size), out.begin());
+    copy_bytes(rest.first(size), out.begin());
     return size;
   }
   flow::PositionalSource* positional() override { return is_positional ? this : nullptr; }
@@ -65,7 +67,7 @@ class MemorySink final : public flow::ByteSink, public flow::PositionalSink {
     const std::lock_guard lock(mutex_);
     const auto at = static_cast<std::size_t>(offset);
     if (content.size() < at + data.size()) content.resize(at + data.size());
-    std::ranges::copy(data, content.begin() + static_cast<std::ptrdiff_t>(at));
+    copy_bytes(data, content.begin() + static_cast<std::ptrdiff_t>(at));
     return success();
   }
   flow::PositionalSink* positional() override { return is_positional ? this : nullptr; }
@@ -78,6 +80,11 @@ class MemorySink final : public flow::ByteSink, public flow::PositionalSink {
   }
   std::mutex mutex_;
 };
+
+// In one call: the loop of std::equal() takes most of a test's time under sanitizers.
+inline bool same_bytes(ByteSpan a, ByteSpan b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0);
+}
 
 inline Bytes random_bytes(std::size_t size, unsigned seed) {
   std::mt19937_64 engine(seed);

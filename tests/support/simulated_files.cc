@@ -3,6 +3,8 @@
 #include <cerrno>
 #include <optional>
 
+#include "base/copy_bytes.h"
+
 namespace sealane::testing {
 
 struct SimulatedFiles::Node {
@@ -167,7 +169,7 @@ class SimulatedFiles::OpenFile final : public File {
       *disk_->space_left -= std::min(growth, *disk_->space_left);
     }
     if (node_->data.size() < offset + data.size()) node_->data.resize(offset + data.size());
-    std::ranges::copy(data, node_->data.begin() + static_cast<std::ptrdiff_t>(offset));
+    copy_bytes(data, node_->data.begin() + static_cast<std::ptrdiff_t>(offset));
     if (code != 0) return FileError{code, "write", path_};
     return success();
   }
