@@ -1,17 +1,18 @@
 // What a hub and its clients read from files and from each other's sealed sessions: a client's
-// file, a hub file, settings, a parcel. The first byte chooses.
+// file, a hub file, settings, a parcel, what was seen. The first byte chooses.
 #include "base/check.h"
 #include "node/hub_profile.h"
 #include "node/hub_settings.h"
 #include "node/hub_state.h"
 #include "node/parcel.h"
+#include "node/seen_messages.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace sealane;
   using namespace sealane::node;
   if (size == 0) return 0;
   const ByteSpan input = std::as_bytes(std::span(data + 1, size - 1));
-  switch (data[0] % 4) {
+  switch (data[0] % 5) {
     case 0:
       if (const auto record = parse_client_file({}, input); record.has_value()) {
         const std::string text = format_client_file(record.value());
@@ -28,9 +29,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     case 2:
       static_cast<void>(parse_hub_settings(as_text(input), "hub.toml"));
       break;
-    default:
+    case 3:
       if (const auto parcel = decode_parcel(input)) {
         SEALANE_CHECK(std::ranges::equal(encode(*parcel), input));
+      }
+      break;
+    default:
+      if (const auto seen = SeenMessages::parse(as_text(input))) {
+        const std::string text = seen->format();
+        const auto again = SeenMessages::parse(text);
+        SEALANE_CHECK(again && again->format() == text);
       }
   }
   return 0;

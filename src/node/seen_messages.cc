@@ -22,25 +22,37 @@ std::optional<std::uint64_t> take_number(std::string_view& text, char end) {
 
 }  // namespace
 
-Result<SeenMessages, Error> SeenMessages::load(FileSystem& files, const std::string& path) {
+std::optional<SeenMessages> SeenMessages::parse(std::string_view text) {
   SeenMessages seen;
-  seen.path_ = path;
-  const auto content = read_file(files, path, kMaxFileSize);
-  if (!content.has_value()) {
-    if (content.error().code == ENOENT) return seen;
-    return to_error(content.error());
-  }
-  std::string_view text = as_text(content.value());
   while (!text.empty()) {
     const auto id = take_number(text, ' ');
     const auto time = id ? take_number(text, '\n') : std::nullopt;
-    if (!time) {
-      return Error{ErrorKind::kFailed,
-                   printable(path) + " is damaged; remove it, and messages may come twice"};
-    }
-    seen.entries_.push_back({hub::DeliveryId{*id}, *time});
+    if (!time) return std::nullopt;
+    seen.note({hub::DeliveryId{*id}, *time});
   }
   return seen;
+}
+
+std::string SeenMessages::format() const {
+  std::string text;
+  for (const Entry& entry : entries_) {
+    text += std::to_string(static_cast<std::uint64_t>(entry.id)) + ' ' +
+            std::to_string(entry.time_ms) + '\n';
+  }
+  return text;
+}
+
+Result<SeenMessages, Error> SeenMessages::load(FileSystem& files, const std::string& path) {
+  const auto content = read_file(files, path, kMaxFileSize);
+  const bool first = !content.has_value() && content.error().code == ENOENT;
+  if (!content.has_value() && !first) return to_error(content.error());
+  auto seen = first ? std::optional(SeenMessages()) : parse(as_text(content.value()));
+  if (!seen) {
+    return Error{ErrorKind::kFailed,
+                 printable(path) + " is damaged; remove it, and messages may come twice"};
+  }
+  seen->path_ = path;
+  return *std::move(seen);
 }
 
 bool SeenMessages::contains(hub::DeliveryId id, WallTime accepted_at) const {
@@ -48,17 +60,16 @@ bool SeenMessages::contains(hub::DeliveryId id, WallTime accepted_at) const {
 }
 
 void SeenMessages::add(hub::DeliveryId id, WallTime accepted_at) {
-  entries_.push_back({id, hub::to_ms(accepted_at)});
+  note({id, hub::to_ms(accepted_at)});
+}
+
+void SeenMessages::note(Entry entry) {
+  entries_.push_back(entry);
   if (entries_.size() > kKept) entries_.pop_front();
 }
 
 Result<void, Error> SeenMessages::save(FileSystem& files, RandomSource& random) const {
-  std::string text;
-  for (const Entry& entry : entries_) {
-    text += std::to_string(static_cast<std::uint64_t>(entry.id)) + ' ' +
-            std::to_string(entry.time_ms) + '\n';
-  }
-  const auto written = replace_file(files, random, path_, as_bytes(text), 0600);
+  const auto written = replace_file(files, random, path_, as_bytes(format()), 0600);
   if (!written.has_value()) return to_error(written.error());
   return success();
 }

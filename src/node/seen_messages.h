@@ -6,7 +6,9 @@
 // a hub whose queue was lost begins with ids that were there before.
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "hub/ids.h"
 #include "sealane/base/clock.h"
@@ -25,6 +27,9 @@ class SeenMessages {
   static constexpr std::size_t kMaxFileSize = 64 * 1024;  // bounds reading: 42 bytes a line
 
   static Result<SeenMessages, Error> load(FileSystem& files, const std::string& path);  // or none
+  // The file's content; nothing if it is none. Of more than kKept lines the latest are taken.
+  static std::optional<SeenMessages> parse(std::string_view text);
+  std::string format() const;
   bool contains(hub::DeliveryId id, WallTime accepted_at) const;
   void add(hub::DeliveryId id, WallTime accepted_at);
   // On the disk when it returns.
@@ -36,6 +41,7 @@ class SeenMessages {
     std::uint64_t time_ms = 0;
     friend bool operator==(const Entry&, const Entry&) = default;
   };
+  void note(Entry entry);
   std::string path_;
   std::deque<Entry> entries_;  // oldest first
 };

@@ -250,6 +250,18 @@ TEST(SeenMessagesTest, AreKeptOverStartsAndBounded) {
   }
 }
 
+TEST(SeenMessagesTest, ACutInsideALineIsNoticedAndOneBehindItKeepsWhatStandsBefore) {
+  const std::string whole = "18446744073709551615 1700000000000\n7 1700000000001\n";
+  for (std::size_t size = 0; size <= whole.size(); ++size) {
+    const std::string cut = whole.substr(0, size);
+    const auto seen = SeenMessages::parse(cut);
+    ASSERT_EQ(seen.has_value(), cut.empty() || cut.back() == '\n') << size;
+    if (seen) {
+      EXPECT_EQ(seen->format(), cut);
+    }
+  }
+}
+
 TEST(ParcelTest, GoesBothWaysAndIsCutNowhere) {
   const Parcel parcel{.kind = ParcelKind::kData, .number = 7, .offset = 9, .data = to_bytes("abc")};
   const Bytes bytes = encode(parcel);
