@@ -15,6 +15,15 @@ std::unique_ptr<TokenBucket> make_bucket(const RateLimit& limit, SteadyTime now)
   return std::make_unique<TokenBucket>(limit.per_second, limit.burst, now);
 }
 
+// The message of that id in a queue, which is in the order of ids; else its end.
+template <class Queue>
+auto find_queued(Queue& queue, MessageId id) {
+  const auto at = std::lower_bound(
+      queue.begin(), queue.end(), id,
+      [](const auto& entry, MessageId wanted) { return entry.message.id < wanted; });
+  return at == queue.end() || at->message.id == id ? at : queue.end();
+}
+
 }  // namespace
 
 std::string_view describe(OptionsError error) {
@@ -640,10 +649,8 @@ void Mailbox::batch_done(std::uint64_t batch_number, bool success, SteadyTime no
     const auto found = clients_.find(message.recipient);
     if (found == clients_.end()) continue;
     Client& client = *found->second;
-    const auto at = std::lower_bound(
-        client.queue.begin(), client.queue.end(), message.id,
-        [](const Entry& entry, MessageId wanted) { return entry.message.id < wanted; });
-    if (at == client.queue.end() || at->message.id != message.id) continue;
+    const auto at = find_queued(client.queue, message.id);
+    if (at == client.queue.end()) continue;
     at->waits = false;
     woken.insert(&client);
   }
@@ -669,10 +676,8 @@ void Mailbox::fail_batch(Batch& batch) {
     const auto found = clients_.find(message.recipient);
     if (found == clients_.end()) continue;
     Client& client = *found->second;
-    const auto at = std::lower_bound(
-        client.queue.begin(), client.queue.end(), message.id,
-        [](const Entry& entry, MessageId wanted) { return entry.message.id < wanted; });
-    if (at == client.queue.end() || at->message.id != message.id) continue;
+    const auto at = find_queued(client.queue, message.id);
+    if (at == client.queue.end()) continue;
     at->stored = false;
     if (!at->waits) {  // nobody was told that it is safe; it stays in memory
       if (client.session == nullptr) store(*at);
