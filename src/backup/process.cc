@@ -18,6 +18,7 @@
 #include <deque>
 #include <filesystem>
 #include <system_error>
+#include <thread>
 
 #include "base/check.h"
 #include "base/limits.h"
@@ -28,6 +29,11 @@ namespace sealane::backup {
 namespace {
 
 constexpr int kPipeSize = 1024 * 1024;  // fewer switches between the tool and us
+// A tool that streams writes, or reads, 4 KiB at a time. Were we woken by each of those, both would
+// wait for each other; so after a wait the pipe gets this long to fill, or to drain. At 1 GB/s it
+// would take twice as long.
+constexpr std::chrono::microseconds kGatherTime{500};
+constexpr std::size_t kStreams = 64 * 1024;  // bytes one way that make it a stream
 constexpr int kStopGraceMilliseconds = 2000;
 constexpr std::size_t kComplaintSize = 600;  // of a tool's words in one of our sentences
 
@@ -447,6 +453,7 @@ Result<std::size_t, Error> Tool::read(MutableByteSpan out) {
   while (output_ >= 0) {
     const ssize_t got = ::read(output_, out.data(), out.size());
     if (got > 0) {
+      flowed_ += static_cast<std::size_t>(got);
       // A cancelled run stops here even when the tool never makes it wait.
       if (asked_to_stop()) {
         stop();
@@ -458,6 +465,7 @@ Result<std::size_t, Error> Tool::read(MutableByteSpan out) {
       close_quietly(output_);
     } else if (errno == EAGAIN) {
       SEALANE_TRY(wait_for(Want::kOutput));
+      if (flowed_ >= kStreams) std::this_thread::sleep_for(kGatherTime);
     } else if (errno != EINTR) {
       return system_failure("cannot read from " + name_);
     }
@@ -470,6 +478,7 @@ Result<std::size_t, Error> Tool::read(MutableByteSpan out) {
 }
 
 Result<void, Error> Tool::write(ByteSpan data) {
+  flowed_ = 0;  // what it says now may be an answer
   while (!data.empty()) {
     if (input_ < 0 || stopped_) return failure();
     const ssize_t put = write_without_signal(input_, data);
@@ -478,6 +487,7 @@ Result<void, Error> Tool::write(ByteSpan data) {
     } else if (errno == EAGAIN) {
       SEALANE_TRY(wait_for(Want::kInput));
       if (reap_now()) return failure();
+      std::this_thread::sleep_for(kGatherTime);  // the pipe was full
     } else if (errno == EPIPE) {
       return failure();
     } else if (errno != EINTR) {

@@ -101,8 +101,9 @@ class Tool final : public flow::ByteSource, public flow::ByteSink {
   int errors_ = -1;
   int stop_signal_ = SIGTERM;
   bool reaped_ = false;
-  bool stopped_ = false;  // by us
-  int status_ = 0;        // of waitpid
+  bool stopped_ = false;    // by us
+  int status_ = 0;          // of waitpid
+  std::size_t flowed_ = 0;  // bytes read since something was written to it
   std::string error_tail_;
 };
 
