@@ -145,6 +145,42 @@ void run_one_lane(const LaneInput& input, std::byte* out) {
 
 namespace {
 
+constexpr ChainingValue kHashKey = {kIv[0], kIv[1], kIv[2], kIv[3], kIv[4], kIv[5], kIv[6], kIv[7]};
+
+using Pair = std::array<ChainingValue, 2>;
+
+// The values of both halves of a whole tree of 2, 4, … or kMaxSubtreeChunks chunks.
+Pair small_subtree(const std::byte* chunks, std::size_t count, std::uint64_t first_chunk,
+                   const ChainingValue& key, std::uint32_t flags) {
+  const std::span<const LaneCode> code = available_lane_code();
+  std::array<ByteArray<kMaxSubtreeChunks * 32>, 2> values;
+  LaneInput input{nullptr, kBlocksPerChunk, key.data(),  first_chunk,
+                  true,    flags,           kChunkStart, kChunkEnd};
+  run_all(input, chunks, count, code, values[0].data());
+  std::size_t from = 0;
+  input = {nullptr, 1, key.data(), 0, false, flags | kParent, 0, 0};
+  for (std::size_t left = count; left > 2; left /= 2) {
+    run_all(input, values[from].data(), left / 2, code, values[1 - from].data());
+    from = 1 - from;
+  }
+  const std::span<const std::byte, 64> top = std::span(values[from]).first<64>();
+  const Pair pair = {load_words<8>(top.first<32>()), load_words<8>(top.last<32>())};
+  for (auto& bytes : values) cleanse(MutableByteSpan(bytes).first(32 * count));
+  return pair;
+}
+
+// The same of any power of two from 2 on.
+Pair subtree(const std::byte* chunks, std::size_t count, std::uint64_t first_chunk,
+             const ChainingValue& key, std::uint32_t flags) {
+  if (count <= kMaxSubtreeChunks) return small_subtree(chunks, count, first_chunk, key, flags);
+  const std::size_t half = count / 2;
+  const auto value = [&](std::size_t skip) {
+    const Pair pair = subtree(chunks + skip * kChunkSize, half, first_chunk + skip, key, flags);
+    return parent(pair[0], pair[1], key, flags).chaining_value();
+  };
+  return {value(0), value(half)};
+}
+
 class Hasher {
  public:
   Hasher(const ChainingValue& key, std::uint32_t flags) : key_(key), flags_(flags), chain_(key) {}
@@ -172,6 +208,14 @@ class Hasher {
     if (input.empty()) return;
     merge_before(chunk_number_);
     fill_chunk(input);
+  }
+
+  // A part of `chunk_count` chunks that was hashed elsewhere, from chunk `first` on.
+  void update(const Pair& values, std::uint64_t first, std::uint64_t chunk_count) {
+    SEALANE_CHECK(flags_ == 0 && key_ == kHashKey);  // parts are of the plain hash
+    if (chunk_size() == kChunkSize) finish_chunk();
+    SEALANE_CHECK(chunk_size() == 0 && chunk_number_ == first);
+    push_pair(values, chunk_count);
   }
 
   void finish(MutableByteSpan out, std::uint64_t offset) const {
@@ -247,22 +291,12 @@ class Hasher {
   // Only the two topmost values are pushed: when nothing follows, their parent is the root or on
   // the way to it.
   void add_subtree(const std::byte* chunks, std::size_t count) {
-    const std::span<const LaneCode> code = available_lane_code();
-    std::array<ByteArray<kMaxSubtreeChunks * 32>, 2> values;
-    LaneInput input{nullptr, kBlocksPerChunk, key_.data(), chunk_number_,
-                    true,    flags_,          kChunkStart, kChunkEnd};
-    run_all(input, chunks, count, code, values[0].data());
-    std::size_t from = 0;
-    input = {nullptr, 1, key_.data(), 0, false, flags_ | kParent, 0, 0};
-    for (std::size_t left = count; left > 2; left /= 2) {
-      run_all(input, values[from].data(), left / 2, code, values[1 - from].data());
-      from = 1 - from;
-    }
-    const std::span<const std::byte, 64> top = std::span(values[from]).first<64>();
-    push(load_words<8>(top.first<32>()), chunk_number_);
-    push(load_words<8>(top.last<32>()), chunk_number_ + count / 2);
-    chunk_number_ += count;
-    for (auto& bytes : values) cleanse(MutableByteSpan(bytes).first(32 * count));
+    push_pair(subtree(chunks, count, chunk_number_, key_, flags_), count);
+  }
+  void push_pair(const Pair& values, std::uint64_t chunk_count) {
+    push(values[0], chunk_number_);
+    push(values[1], chunk_number_ + chunk_count / 2);
+    chunk_number_ += chunk_count;
   }
 
   // Once it is known that `chunk` exists, the whole trees before it are merged: one is left for
@@ -312,8 +346,6 @@ class Hasher {
   std::array<ChainingValue, kMaxStack> stack_;
 };
 
-constexpr ChainingValue kHashKey = {kIv[0], kIv[1], kIv[2], kIv[3], kIv[4], kIv[5], kIv[6], kIv[7]};
-
 }  // namespace
 }  // namespace blake3_core
 
@@ -342,8 +374,19 @@ Blake3 Blake3::derive_key(std::string_view context) {
 }
 
 void Blake3::update(ByteSpan data) { state_->hasher.update(data); }
+void Blake3::update(const Blake3Part& part) {
+  state_->hasher.update(part.halves_, part.offset_ / blake3_core::kChunkSize,
+                        part.size_ / blake3_core::kChunkSize);
+}
 void Blake3::finish(MutableByteSpan out, std::uint64_t offset) const {
   state_->hasher.finish(out, offset);
+}
+
+Blake3Part::Blake3Part(std::uint64_t offset, ByteSpan data) : offset_(offset), size_(data.size()) {
+  SEALANE_CHECK(data.size() >= kMinSize && std::has_single_bit(data.size()) &&
+                offset % data.size() == 0);
+  halves_ = blake3_core::subtree(data.data(), data.size() / blake3_core::kChunkSize,
+                                 offset / blake3_core::kChunkSize, blake3_core::kHashKey, 0);
 }
 
 Blake3Digest blake3(ByteSpan data) {

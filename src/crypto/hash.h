@@ -1,6 +1,7 @@
 #pragma once
 // Hashes and what is made of them: SHA-256, SHA-512 (FIPS 180-4), SHA3-256 (FIPS 202), HMAC
 // (RFC 2104), BLAKE3.
+#include <array>
 #include <memory>
 
 #include "sealane/base/bytes.h"
@@ -47,6 +48,22 @@ Sha3Digest sha3_256(ByteSpan data);
 Sha256Digest hmac_sha256(ByteSpan key, ByteSpan data);
 Sha512Digest hmac_sha512(ByteSpan key, ByteSpan data);
 
+// A part of an input to the plain BLAKE3 hash, hashed apart from the rest and on any thread. Its
+// size is a power of two from kMinSize on, and divides its offset, so that it is a whole tree.
+class Blake3Part {
+ public:
+  static constexpr std::size_t kMinSize = 2048;
+  Blake3Part(std::uint64_t offset, ByteSpan data);
+  std::uint64_t offset() const { return offset_; }
+  std::size_t size() const { return size_; }
+
+ private:
+  friend class Blake3;
+  std::uint64_t offset_;
+  std::size_t size_;
+  std::array<std::array<std::uint32_t, 8>, 2> halves_;  // their chaining values
+};
+
 // BLAKE3 (the paper of 2020-01-09), whole: hash, keyed hash, key derivation, extendable output.
 // Incremental; not thread-safe. SEALANE_CPU=generic in the environment keeps to code for every CPU.
 class Blake3 {
@@ -58,6 +75,7 @@ class Blake3 {
   Blake3(Blake3&&) noexcept;
   Blake3& operator=(Blake3&&) noexcept;
   void update(ByteSpan data);
+  void update(const Blake3Part& part);  // the plain hash only, after part.offset() bytes of input
   // Output bytes from `offset` on; may be called often, at any length. More update() may follow.
   void finish(MutableByteSpan out, std::uint64_t offset = 0) const;
 

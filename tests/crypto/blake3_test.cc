@@ -95,6 +95,29 @@ TEST(Blake3, GivesTheSameForPiecesOfAnySize) {
   }
 }
 
+// Parts of every size, alone, one after the other, and among bytes that were hashed in order.
+TEST(Blake3, GivesTheSameForPartsHashedApart) {
+  const Bytes input = counting_input(1024 * 1024 + 5);
+  for (std::size_t size = Blake3Part::kMinSize; size <= 1024 * 1024; size *= 2) {
+    for (const std::size_t whole_size : {size, 2 * size, 3 * size, 3 * size + 1024, 2 * size + 1}) {
+      if (whole_size > input.size()) continue;
+      const ByteSpan whole = ByteSpan(input).first(whole_size);
+      for (const std::size_t bytes_first : {std::size_t{0}, size}) {
+        Blake3 hash;
+        std::size_t at = std::min(bytes_first, whole_size);
+        hash.update(whole.first(at));
+        for (; at + size <= whole_size; at += size) {
+          hash.update(Blake3Part(at, whole.subspan(at, size)));
+        }
+        hash.update(whole.subspan(at));
+        Blake3Digest digest;
+        hash.finish(digest);
+        ASSERT_EQ(to_hex(digest), to_hex(blake3(whole))) << size << " of " << whole_size;
+      }
+    }
+  }
+}
+
 TEST(Blake3, MayGoOnAfterFinish) {
   const Bytes input = counting_input(9000);
   Blake3 hash;
