@@ -63,6 +63,11 @@ class Digest {
     size_ += data.size();
     if (hash_) hash_->update(data);
   }
+  void update(const crypto::Blake3Part& part) {
+    size_ += part.size();
+    if (hash_) hash_->update(part);
+  }
+  bool hashes() const { return hash_.has_value(); }
   std::uint64_t size() const { return size_; }
   StreamDigest finish() {
     StreamDigest digest{.size = size_, .hash = {}};
@@ -86,8 +91,8 @@ Error changed_while_read() {
           "the input changed while it was read; seal a copy, or read it through a pipe"};
 }
 
-// What the lanes of one seal_stream share. Members are touched in the order of take or give, unless
-// they are atomic.
+// What the lanes of one seal_stream share. Members are touched in the order of take, of give or of
+// a turnstile between them, unless they are atomic.
 struct SealFlow {
   SealFlow(const seal::StreamSealer& s, flow::ByteSource& i, flow::ByteSink& o, const SealJob& j,
            const EngineOptions& options)
@@ -291,12 +296,15 @@ class PackingLane final : public Lane {
     if (flow_.ended) return false;
     SEALANE_TRY(size_,
                 flow_.fill(plain_.bytes().first(kBlockSize + kLookahead), kBlockSize, last_));
-    flow_.plain.update(plain_.bytes().first(size_));
     count(flow_.counters, &flow::FlowCounters::plain_bytes, size_);
     return true;
   }
 
   Result<void, Error> work(std::uint64_t index) override {
+    std::optional<crypto::Blake3Part> part;
+    if (flow_.plain.hashes() && size_ == kBlockSize) {
+      part.emplace(index * kBlockSize, plain_.bytes().first(size_));
+    }
     // The remainder of the block before goes in front.
     const std::size_t chunk_size = flow_.sealer.chunk_size();
     const auto room = packed_.bytes().subspan(chunk_size);
@@ -307,6 +315,11 @@ class PackingLane final : public Lane {
                    std::string("zstd cannot compress: ") + ZSTD_getErrorName(packed)};
 
     if (!repack_.turn.enter(index, halt_)) return success();  // give() will not be called either
+    if (part) {
+      flow_.plain.update(*part);
+    } else {
+      flow_.plain.update(plain_.bytes().first(size_));
+    }
     flow_.packed_size += packed;
     const std::size_t before = repack_.remainder_size;
     copy_bytes(ByteSpan(repack_.remainder).first(before),
@@ -722,14 +735,21 @@ Result<OpenReport, Error> open_stream(seal::StreamOpener& opener, ByteSpan first
   OpenReport report;
   if (job.decompress) {
     PlainDigest plain(job.hash_plain);
-    Unpacker unpacker(
-        {.name = job.name, .max_size = job.max_plain_size, .lanes = core_count(options)}, halt,
-        [&](ByteSpan data) -> Result<void, Error> {
-          plain.update(data);
-          SEALANE_TRY(out.write(data));
-          count(options.counters, &flow::FlowCounters::plain_bytes, data.size());
-          return success();
-        });
+    Unpacker unpacker({.name = job.name,
+                       .max_size = job.max_plain_size,
+                       .lanes = core_count(options),
+                       .hash_parts = job.hash_plain},
+                      halt,
+                      [&](ByteSpan data, const crypto::Blake3Part* part) -> Result<void, Error> {
+                        if (part != nullptr) {
+                          plain.update(*part);
+                        } else {
+                          plain.update(data);
+                        }
+                        SEALANE_TRY(out.write(data));
+                        count(options.counters, &flow::FlowCounters::plain_bytes, data.size());
+                        return success();
+                      });
     shared.unpacker = &unpacker;
     {
       flow::Thread opening([&] {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -35,7 +36,8 @@ class Unpacker::UnpackLane final : public flow::Lane {
     return true;
   }
 
-  Result<void, Error> work(std::uint64_t /*index*/) override {
+  Result<void, Error> work(std::uint64_t index) override {
+    part_.reset();
     if (item_.kind != Item::Kind::kFrame) return success();
     const std::size_t size =
         ZSTD_decompressDCtx(decompressor_.get(), plain_.bytes().data(), plain_.bytes().size(),
@@ -43,11 +45,18 @@ class Unpacker::UnpackLane final : public flow::Lane {
     item_.block.release();
     if (ZSTD_isError(size) != 0U) return owner_.damaged(size);
     item_.size = size;
+    // Right if all before it are as large, which give() can tell.
+    if (owner_.options_.hash_parts && size == kBlockSize) {
+      part_.emplace(index * kBlockSize, plain_.bytes().first(size));
+    }
     return success();
   }
 
   Result<void, Error> give(std::uint64_t /*index*/) override {
-    if (item_.kind == Item::Kind::kFrame) return owner_.emit(plain_.bytes().first(item_.size));
+    if (item_.kind == Item::Kind::kFrame) {
+      const bool in_place = part_ && part_->offset() == owner_.emitted_;
+      return owner_.emit(plain_.bytes().first(item_.size), in_place ? &*part_ : nullptr);
+    }
     auto done = owner_.stream_piece(ByteSpan(item_.block.bytes()).first(item_.size), item_.ends,
                                     plain_.bytes());
     item_.block.release();
@@ -59,6 +68,7 @@ class Unpacker::UnpackLane final : public flow::Lane {
   Decompressor decompressor_;
   flow::BlockPool::Block plain_;
   Item item_;
+  std::optional<crypto::Blake3Part> part_;
 };
 
 Unpacker::Decompressor Unpacker::make_decompressor() {
@@ -73,9 +83,9 @@ Unpacker::Unpacker(Options options, flow::Halt& halt, Sink sink)
     : options_(std::move(options)),
       halt_(halt),
       sink_(std::move(sink)),
-      packed_pool_(ZSTD_compressBound(kBlockSize), std::max<std::size_t>(options_.lanes, 1) + 2),
+      packed_pool_(ZSTD_compressBound(kBlockSize), std::max<std::size_t>(options_.lanes, 1) + 4),
       plain_pool_(kBlockSize, std::max<std::size_t>(options_.lanes, 1)),
-      ring_(1),
+      ring_(3),
       stream_(make_decompressor()) {}
 
 Unpacker::~Unpacker() = default;
@@ -156,12 +166,12 @@ void Unpacker::run() {
   flow::run_ordered(lanes, flow::GiveOrder::kOrdered, halt_);
 }
 
-Result<void, Error> Unpacker::emit(ByteSpan data) {
+Result<void, Error> Unpacker::emit(ByteSpan data, const crypto::Blake3Part* part) {
   if (data.empty()) return success();
   if (options_.max_size - emitted_ < data.size())
     return too_large(options_.name, options_.max_size);
   emitted_ += data.size();
-  return sink_(data);
+  return sink_(data, part);
 }
 
 Result<void, Error> Unpacker::stream_piece(ByteSpan packed, bool ends, MutableByteSpan buffer) {

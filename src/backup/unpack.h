@@ -9,6 +9,7 @@
 #include <string>
 
 #include "backup/zstd_frames.h"
+#include "crypto/hash.h"
 #include "flow/block_pool.h"
 #include "flow/halt.h"
 #include "flow/ordered_stage.h"
@@ -21,11 +22,13 @@ Error too_large(const std::string& name, std::uint64_t limit);
 
 class Unpacker {
  public:
-  using Sink = std::function<Result<void, Error>(ByteSpan)>;
+  // Plain bytes, and the same as a part of the whole hash, if there is one.
+  using Sink = std::function<Result<void, Error>(ByteSpan, const crypto::Blake3Part*)>;
   struct Options {
     std::string name;        // for messages
     std::uint64_t max_size;  // of what comes out: a decompression bomb ends here
     std::size_t lanes = 1;
+    bool hash_parts = false;  // frames of kBlockSize, as we write them, are hashed in parallel too
   };
   // `sink` is called in the order of the stream, by one thread at a time.
   Unpacker(Options options, flow::Halt& halt, Sink sink);
@@ -51,7 +54,7 @@ class Unpacker {
   };
   bool append(ByteSpan part, bool starts, bool ends);
   bool push_block(Item::Kind kind, bool ends);
-  Result<void, Error> emit(ByteSpan data);
+  Result<void, Error> emit(ByteSpan data, const crypto::Blake3Part* part = nullptr);
   Result<void, Error> stream_piece(ByteSpan packed, bool ends, MutableByteSpan buffer);
   Error damaged(std::size_t zstd_code) const;
 

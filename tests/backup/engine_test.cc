@@ -472,26 +472,30 @@ Result<OpenReport, Error> unzstd_on(const Road& road, ByteSpan packed, MemorySin
                                     std::uint64_t limit = UINT64_MAX) {
   const Bytes sealed = sealed_by_hand(FakeShape::kStride, packed);
   return open_on(road, FakeShape::kStride, sealed, sink,
-                 {.decompress = true, .max_plain_size = limit});
+                 {.decompress = true, .hash_plain = true, .max_plain_size = limit});
 }
 
 TEST(EngineZstd, AnyValidStreamOpens) {
   const Bytes small = compressible_bytes(100'000, 20);
   const Bytes large = compressible_bytes(20'000'000, 21);
   const Bytes noise = random_bytes(9'000'000, 22);
+  const Bytes block = compressible_bytes(kBlockSize, 23);  // where ours has its blocks, and not
   Bytes packed = skippable(0);
   Bytes expected;
   for (const Bytes& frame :
-       {zstd_stream(small, true), skippable(100'000), zstd_stream(large, false),
+       {zstd_stream(block, true), zstd_stream(block, true), zstd_stream(small, true),
+        skippable(100'000), zstd_stream(block, true), zstd_stream(large, false),
         zstd_stream(small, false), zstd_stream({}, true), zstd_stream(noise, true),
         zstd_stream(small, true), skippable(3)})
     append(packed, frame);
-  for (const Bytes& part : {small, large, small, noise, small}) append(expected, part);
+  for (const Bytes& part : {block, block, small, block, large, small, noise, small})
+    append(expected, part);
   for (const Road& road : kRoads) {
     MemorySink sink;
     const auto back = unzstd_on(road, packed, sink);
     ASSERT_TRUE(back.has_value()) << back.error().message;
-    EXPECT_TRUE(sink.content == expected);
+    EXPECT_TRUE(same_bytes(sink.content, expected));
+    EXPECT_EQ(back.value().plain.hash, crypto::blake3(expected));
   }
 }
 
