@@ -26,8 +26,8 @@ def write_private(path, text):
 class Running:
     """The program in the background; its JSON messages as they come."""
 
-    def __init__(self, test, *args, env=None, stdin=None):
-        self.process = subprocess.Popen([PROGRAM, *args, "--json"], stdin=stdin, stdout=subprocess.PIPE,
+    def __init__(self, test, *args, env=None, stdin=None, prefix=()):
+        self.process = subprocess.Popen([*prefix, PROGRAM, *args, "--json"], stdin=stdin, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, env={**test.env, **(env or {})})
         self.messages = []
         self.counts = collections.Counter()  # of each kind
@@ -82,11 +82,15 @@ class Running:
 
 
 class HubStage(Stage):
-    def start_hub(self, *args, listen="tcp:127.0.0.1:0", known_key=True):
-        if known_key and not os.path.exists(self.path("hub")):
-            os.mkdir(self.path("hub"), 0o700)
-            write_private(self.path("hub", "key.pem"), known_keys()["server"]["private_pem"])
-        hub = Running(self, "hub", "serve", "--state", self.path("hub"), "--listen", listen, *args)
+    def setUp(self):
+        super().setUp()
+        self.state = self.path("hub")
+
+    def start_hub(self, *args, listen="tcp:127.0.0.1:0", known_key=True, prefix=()):
+        if known_key and not os.path.exists(self.state):
+            os.mkdir(self.state, 0o700)
+            write_private(os.path.join(self.state, "key.pem"), known_keys()["server"]["private_pem"])
+        hub = Running(self, "hub", "serve", "--state", self.state, "--listen", listen, *args, prefix=prefix)
         told = hub.wait_for("hub_listening")[0]
         self.address, self.fingerprint = told["address"], told["fingerprint"]
         return hub
@@ -108,7 +112,7 @@ class HubStage(Stage):
                 file.write("\n".join(lines) + "\n")
 
     def enrol_one(self, name, key, legacy=False):
-        args = ["hub", "enrol", name, "--state", self.path("hub"), "--identity", self.path(name, "identity.pub"),
+        args = ["hub", "enrol", name, "--state", self.state, "--identity", self.path(name, "identity.pub"),
                 *(["--legacy"] if legacy else [])]
         if key is None:
             self.ok(*args, "--address", self.address, "--out", self.path(name, "hub"))
@@ -129,4 +133,4 @@ class HubStage(Stage):
         return self.expect(code, "send", *args, "--timeout", str(PATIENCE), env=self.home(name), **kwargs)
 
     def status(self):
-        return self.json_lines("hub", "status", "--state", self.path("hub"))[0]
+        return self.json_lines("hub", "status", "--state", self.state)[0]
