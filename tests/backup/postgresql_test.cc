@@ -22,6 +22,7 @@
 #include "backup/process.h"
 #include "backup/source.h"
 #include "sealane/store/system.h"
+#include "tests/support/data_path.h"
 
 namespace sealane::backup {
 namespace {
@@ -763,7 +764,7 @@ TEST(PgArchive, RefusesWhatItIsNot) {
 
 // With tables, a large object and a sequence, as PostgreSQL 15 wrote it.
 std::string real_archive() {
-  std::ifstream file(std::string(SEALANE_TEST_DATA) + "/postgresql/dump-15.bin", std::ios::binary);
+  std::ifstream file(testing::data_path("postgresql/dump-15.bin"), std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
 }
 

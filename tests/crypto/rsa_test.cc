@@ -2,6 +2,7 @@
 // damaged ones are refused, and a refusal tells nothing. Method: the keys of a recorded hub, keys
 // made here in each size, damage at every byte; stock OpenSSL's idea of the same keys.
 #include "crypto/rsa.h"
+#include "tests/support/data_path.h"
 
 #include <gtest/gtest.h>
 
@@ -13,7 +14,7 @@ namespace {
 
 const nlohmann::json& recorded() {
   static const nlohmann::json content = [] {
-    std::ifstream file(std::string(SEALANE_TEST_DATA) + "/backbone/capture.json");
+    std::ifstream file(testing::data_path("backbone/capture.json"));
     return nlohmann::json::parse(file);
   }();
   return content;
@@ -25,7 +26,7 @@ RsaPrivateKey private_key(const std::string& who) {
   return RsaPrivateKey::from_pem(as_bytes(pem_of(who, "private"))).value();
 }
 std::string key_file(const std::string& name) {
-  std::ifstream file(std::string(SEALANE_TEST_DATA) + "/backbone/" + name);
+  std::ifstream file(testing::data_path("backbone/" + name));
   return {std::istreambuf_iterator<char>(file), {}};
 }
 

@@ -1,4 +1,5 @@
 #include "tests/crypto/vector_file.h"
+#include "tests/support/data_path.h"
 
 #include <fstream>
 #include <stdexcept>
@@ -39,7 +40,7 @@ void VectorRecord::copy_exact(std::string_view key, MutableByteSpan out) const {
 }
 
 std::vector<VectorRecord> read_vector_file(const std::string& name) {
-  std::ifstream file(std::string(SEALANE_TEST_DATA) + "/" + name);
+  std::ifstream file(testing::data_path(name));
   if (!file) throw std::runtime_error("no file " + name);
   std::vector<VectorRecord> records;
   VectorRecord record;

@@ -16,6 +16,7 @@
 #include "crypto/kdf.h"
 #include "crypto/rsa.h"
 #include "sealane/crypto/curve.h"
+#include "tests/support/data_path.h"
 
 namespace sealane::crypto {
 namespace {
@@ -50,8 +51,8 @@ class Wycheproof : public ::testing::Test {
  protected:
   void SetUp() override {
     const char* chosen = std::getenv("SEALANE_VECTORS");
-    folder_ =
-        std::filesystem::path(chosen != nullptr ? chosen : SEALANE_SHARED_VECTORS) / "wycheproof";
+    folder_ = std::filesystem::path(chosen != nullptr ? chosen : testing::shared_vectors()) /
+              "wycheproof";
     if (!std::filesystem::exists(folder_)) {
       GTEST_SKIP() << "Wycheproof vectors: no folder " << folder_.filename()
                    << " in SEALANE_VECTORS or its default place";

@@ -10,13 +10,14 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/entropy/support.h"
+#include "tests/support/data_path.h"
 
 namespace sealane::entropy {
 namespace {
 
 using nlohmann::json;
 
-const std::string kFolder = std::string(SEALANE_TEST_DATA) + "/entropy/";
+const std::string kFolder = sealane::testing::data_path("entropy/");
 
 const json& manifest() {
   static const json content = json::parse(std::ifstream(kFolder + "manifest.json"));

@@ -1,4 +1,5 @@
 #include "tests/hub/capture.h"
+#include "tests/support/data_path.h"
 
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -13,7 +14,7 @@ Bytes hex_of(const json& object, const char* key) {
 }
 
 Capture read() {
-  std::ifstream file(std::string(SEALANE_TEST_DATA) + "/backbone/capture.json");
+  std::ifstream file(sealane::testing::data_path("backbone/capture.json"));
   const json content = json::parse(file);
   Capture capture;
   for (const auto& [name, key] : content.at("keys").items()) {

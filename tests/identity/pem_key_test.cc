@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "sealane/identity/keys.h"
+#include "tests/support/data_path.h"
 #include "tests/support/doubles.h"
 #include "tests/support/simulated_files.h"
 
@@ -18,8 +19,7 @@ using testing::SimulatedFiles;
 
 const nlohmann::json& key_files() {
   static const nlohmann::json loaded =
-      nlohmann::json::parse(
-          std::ifstream(std::string(SEALANE_TEST_DATA) + "/session/secureio_vectors.json"))
+      nlohmann::json::parse(std::ifstream(testing::data_path("session/secureio_vectors.json")))
           .at("key_files");
   return loaded;
 }

@@ -1,4 +1,5 @@
 #include "tests/identity/tools.h"
+#include "tests/support/data_path.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -26,7 +27,7 @@ void write_text(const std::string& path, std::string_view text, unsigned mode) {
 }
 
 std::string identity_data(std::string_view name) {
-  return read_text(std::string(SEALANE_TEST_DATA "/identity/").append(name));
+  return read_text(testing::data_path("identity/").append(name));
 }
 
 TempDirectory::TempDirectory() {

@@ -12,6 +12,7 @@
 #include "node/hub_state.h"
 #include "node/parcel.h"
 #include "node/seen_messages.h"
+#include "tests/support/data_path.h"
 #include "tests/support/doubles.h"
 #include "tests/support/simulated_files.h"
 
@@ -22,7 +23,7 @@ using std::chrono::seconds;
 
 // A test key, known to everybody: making one costs seconds in an instrumented build.
 crypto::RsaPrivateKey known_key() {
-  std::ifstream file(std::string(SEALANE_TEST_DATA) + "/backbone/pkcs8.pem");
+  std::ifstream file(testing::data_path("backbone/pkcs8.pem"));
   const std::string pem{std::istreambuf_iterator<char>(file), {}};
   return crypto::RsaPrivateKey::from_pem(as_bytes(pem)).value();
 }

@@ -13,6 +13,7 @@
 #include "seal/age_header.h"
 #include "seal/armor.h"
 #include "tests/seal/driver.h"
+#include "tests/support/data_path.h"
 
 namespace sealane::seal {
 namespace {
@@ -33,7 +34,7 @@ constexpr std::size_t kSealed = kAgeChunkSize + 16;
 constexpr unsigned kQuick = 4;  // a work factor for tests
 
 std::string read_data(const std::string& name) {
-  std::ifstream file(SEALANE_TEST_DATA "/age/" + name, std::ios::binary);
+  std::ifstream file(testing::data_path("age/" + name), std::ios::binary);
   EXPECT_TRUE(file.is_open()) << name;
   return {std::istreambuf_iterator<char>(file), {}};
 }

@@ -9,6 +9,7 @@
 #include "seal/age.h"
 #include "seal/armor.h"
 #include "tests/seal/driver.h"
+#include "tests/support/data_path.h"
 
 namespace sealane::seal {
 namespace {
@@ -20,7 +21,7 @@ struct Vector {
 };
 
 std::vector<Vector> read_vectors() {
-  std::ifstream in(SEALANE_TEST_DATA "/age/testkit.txt");
+  std::ifstream in(testing::data_path("age/testkit.txt"));
   std::vector<Vector> vectors;
   bool in_keys = false;
   for (std::string line; std::getline(in, line);) {

@@ -9,6 +9,7 @@
 
 #include "crypto/hash.h"
 #include "tests/seal/driver.h"
+#include "tests/support/data_path.h"
 
 namespace sealane::seal {
 namespace {
@@ -19,7 +20,7 @@ using testing::pattern;
 using testing::ScriptedRandom;
 using testing::seal_all;
 
-const std::string kVectors = SEALANE_TEST_DATA "/chunkstream/";
+const std::string kVectors = testing::data_path("chunkstream/");
 
 Bytes read_all(const std::string& path) {
   std::ifstream file(path, std::ios::binary);

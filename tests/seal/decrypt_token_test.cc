@@ -1,6 +1,7 @@
 // Goal: the decryption token is judged as the Backupy tool judges it. Method: the 32 tokens of the
 // vectors; every order of checks by tokens with two faults; expiry at the second.
 #include "seal/decrypt_token.h"
+#include "tests/support/data_path.h"
 
 #include <gtest/gtest.h>
 
@@ -39,7 +40,7 @@ std::optional<TokenError> error_of(std::string_view text, WallTime now = kNow) {
 }
 
 TEST(DecryptToken, JudgesEveryVector) {
-  std::ifstream file(SEALANE_TEST_DATA "/chunkstream/tokens.json");
+  std::ifstream file(testing::data_path("chunkstream/tokens.json"));
   const json tokens = json::parse(file);
   std::size_t count = 0;
   for (const json& vector : tokens["tokens"]) {

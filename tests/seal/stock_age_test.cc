@@ -9,11 +9,12 @@
 #include "seal/age.h"
 #include "seal/armor.h"
 #include "tests/seal/driver.h"
+#include "tests/support/data_path.h"
 
 namespace sealane::seal {
 namespace {
 
-const std::string kData = SEALANE_TEST_DATA "/age/";
+const std::string kData = testing::data_path("age/");
 
 class StockAge : public ::testing::Test {
  protected:

@@ -6,12 +6,13 @@
 
 #include "sealane/base/bytes.h"
 #include "session/packet.h"
+#include "tests/support/data_path.h"
 
 namespace sealane::session {
 
 inline const nlohmann::json& vectors() {
-  static const nlohmann::json loaded = nlohmann::json::parse(
-      std::ifstream(std::string(SEALANE_TEST_DATA) + "/session/secureio_vectors.json"));
+  static const nlohmann::json loaded =
+      nlohmann::json::parse(std::ifstream(testing::data_path("session/secureio_vectors.json")));
   return loaded;
 }
 

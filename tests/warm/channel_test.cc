@@ -19,6 +19,7 @@
 #include "sealane/store/system.h"
 #include "sealane/warm/memory.h"
 #include "tests/entropy/support.h"
+#include "tests/support/data_path.h"
 #include "tests/support/doubles.h"
 #include "tests/support/simulated_files.h"
 #include "warm/resp.h"
@@ -362,7 +363,7 @@ TEST_P(Channel, HostileStreamsAreRefusedAndTheServerGoesOn) {
   serve_.foreign_unix = true;
   serve_.foreign_hosts = {"127.0.0.1"};
   start();
-  const std::string captures = std::string(SEALANE_TEST_DATA) + "/entropy/captures/";
+  const std::string captures = testing::data_path("entropy/captures/");
   for (const auto& [name, reason] : std::vector<std::pair<std::string, Reason>>{
            {"magic_c_decimal", Reason::kBadMagic},
            {"total_len_fffffffe_no_data", Reason::kEofInChunkLength},
