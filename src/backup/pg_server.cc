@@ -138,8 +138,11 @@ class PgServer final : public ThrowAway {
         ::chmod(parent.c_str(), (status.st_mode & 07777) | S_IXOTH);
       }
     }
-    const bool below = !user_ || all_can_reach(parent);
-    SEALANE_TRY(auto folder, TemporaryFolder::create("sealane-postgresql-", below ? parent : ""));
+    if (user_ && !all_can_reach(parent)) {
+      return failed("PostgreSQL, which does not run as root, cannot reach " + printable(parent) +
+                    ": name a folder with --work-dir that every user may pass through");
+    }
+    SEALANE_TRY(auto folder, TemporaryFolder::create("sealane-postgresql-", parent));
     folder_.emplace(std::move(folder));
     SEALANE_TRY(give_away(folder_->path()));
     if (folder_->path().size() > kMaxSocketFolder) {

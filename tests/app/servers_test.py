@@ -83,6 +83,11 @@ class PostgreSql(Servers):
         for work in (self.path("tmp"), os.path.relpath(self.path("tmp"))):
             out, _ = self.ok("drill", "-i", self.path("recovery.key"), "--work-dir", work)
             self.assertIn("structure equal", out)
+        if os.geteuid() == 0:  # the server is somebody else then
+            os.mkdir(self.path("closed"), 0o700)
+            _, err = self.expect(1, "drill", "-i", self.path("recovery.key"), env={"TMPDIR": self.path("closed")})
+            self.assertIn("name a folder with --work-dir that every user may pass through", err)
+            self.assertEqual(os.listdir(self.path("closed")), [])
         listed = self.json_lines("snapshots", "-i", self.path("recovery.key"))
         self.assertEqual(listed[0]["proven_level"], "structure")
         self.assertEqual(listed[0]["fingerprint"]["level"], "structure")
