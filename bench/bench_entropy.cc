@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <fstream>
 #include <string>
 
+#include "base/copy_bytes.h"
 #include "crypto/hash.h"
 #include "entropy/receiver.h"
 #include "entropy/sender.h"
@@ -69,7 +69,7 @@ void cores(benchmark::State& state, bool encrypted) {
     const auto drain = [&] {
       while (auto event = receiver.next_event()) {
         if (const auto* got = std::get_if<entropy::Receiver::Plaintext>(&*event)) {
-          std::ranges::copy(got->bytes, memory.begin() + static_cast<std::ptrdiff_t>(to));
+          copy_bytes(got->bytes, memory.begin() + static_cast<std::ptrdiff_t>(to));
           to += got->bytes.size();
         } else {
           complete = complete || std::holds_alternative<entropy::Receiver::Complete>(*event);
@@ -157,7 +157,8 @@ struct Ends {
   Ends(const Ends&) = delete;
   Ends& operator=(const Ends&) = delete;
   void write(const std::string& file, const std::string& content) const {
-    std::ofstream(folder + "/" + file) << content;
+    const std::string path = folder + "/" + file;
+    static_cast<void>(write_new_file(system_files(), path, as_bytes(content), 0600));
   }
   std::string folder;
   ReadingSink sink;

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <new>
 
+#include "base/copy_bytes.h"
 #include "session/session.h"
 
 namespace {
@@ -63,7 +64,7 @@ struct Ends {
     std::uint64_t messages = 0;
     while (const auto out = from.next_output()) {
       buffer.resize(out->second.size());
-      std::ranges::copy(out->second, buffer.begin());
+      copy_bytes(out->second, buffer.begin());
       from.output_sent();
       to.receive_in_place(PathId{0}, buffer, now);
       while (const auto message = to.next_message()) {

@@ -2,6 +2,7 @@
 // and of the default limit, and the replay window.
 #include <benchmark/benchmark.h>
 
+#include "base/copy_bytes.h"
 #include "session/messages.h"
 #include "session/packet.h"
 #include "session/replay_window.h"
@@ -41,7 +42,7 @@ void copy_and_open(benchmark::State& state) {
   key.seal(PacketId{7}, {}, sealed);
   Bytes packet(sealed.size());
   for (auto _ : state) {
-    std::ranges::copy(sealed, packet.begin());
+    copy_bytes(sealed, packet.begin());
     const auto header = key.open_header({}, packet);
     if (!header.has_value() || !key.open_messages(header.value(), packet).has_value()) {
       state.SkipWithError("does not open");
