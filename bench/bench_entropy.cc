@@ -16,11 +16,12 @@
 #include "entropy/sender.h"
 #include "sealane/store/system.h"
 #include "warm/channel.h"
+#include "warm/part_builder.h"
 
 namespace sealane::warm {
 namespace {
 
-constexpr std::size_t kPartSize = 64 * 1024 * 1024;
+constexpr std::size_t kPartSize = kDefaultPartSize;  // as `warm push` makes them
 
 entropy::ChunkKeys bench_keys() {
   const ByteArray<16> bytes{std::byte{7}};

@@ -17,7 +17,7 @@ class SpoolMemory {
  public:
   using Block = std::unique_ptr<std::byte[]>;
   static constexpr std::size_t kBlockSize = 1024 * 1024;
-  static constexpr std::size_t kMaxKept = 16;  // of what nobody uses, to be used again
+  static constexpr std::size_t kMaxKept = 32;  // of what nobody uses, to be used again: one part
 
   explicit SpoolMemory(std::size_t size) : max_blocks_(size / kBlockSize) {}
   Block take();  // null: all is taken
