@@ -192,7 +192,8 @@ Result<std::unique_ptr<RedisLink>, Error> RedisLink::open(const backup::RedisAdd
   link->description_ = address.description;
   link->reader_.reset(redisReaderCreateWithFunctions(&reply_functions));
   SEALANE_CHECK(link->reader_ != nullptr);
-  link->input_.resize(kReadSize);
+  link->input_.resize(kBigRead);
+  link->read_size_ = kReadSize;
   SEALANE_TRY(link->connect(address));
   SEALANE_TRY(link->log_in(address));
   return link;
@@ -215,7 +216,7 @@ Result<void, Error> RedisLink::send_some() {
 }
 
 Result<void, Error> RedisLink::receive() {
-  const ssize_t got = ::recv(socket_.get(), input_.data(), input_.size(), 0);
+  const ssize_t got = ::recv(socket_.get(), input_.data(), read_size_, 0);
   if (got == 0) return lost("the server closed it; look at its log");
   if (got < 0) {
     if (errno == EAGAIN || errno == EINTR) return success();
@@ -226,8 +227,7 @@ Result<void, Error> RedisLink::receive() {
       REDIS_OK) {
     return lost(reader_->errstr);
   }
-  const std::size_t next = size == input_.size() && reader_->len > kReadSize ? kBigRead : kReadSize;
-  if (input_.size() != next) input_.resize(next);
+  read_size_ = size == read_size_ && reader_->len > kReadSize ? kBigRead : kReadSize;
   return success();
 }
 
@@ -248,7 +248,7 @@ Result<void, Error> RedisLink::flush() {
 }
 
 Result<RedisReply, Error> RedisLink::reply() {
-  SteadyTime deadline = now() + kAnswerTimeout;
+  std::optional<SteadyTime> deadline;
   for (;;) {
     void* found = nullptr;
     if (redisReaderGetReply(reader_.get(), &found) != REDIS_OK) {
@@ -261,9 +261,9 @@ Result<RedisReply, Error> RedisLink::reply() {
     if (queued() > 0) {
       SEALANE_TRY(flush());
     }
-    SEALANE_TRY(wait(POLLIN, deadline));
+    if (!deadline || read_size_ == kBigRead) deadline = now() + kAnswerTimeout;  // it is coming
+    SEALANE_TRY(wait(POLLIN, *deadline));
     SEALANE_TRY(receive());
-    if (input_.size() == kBigRead) deadline = now() + kAnswerTimeout;  // it is coming
   }
 }
 

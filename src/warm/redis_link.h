@@ -83,7 +83,8 @@ class RedisLink {
   std::unique_ptr<redisReader, ReaderDeleter> reader_;
   Bytes output_;
   std::size_t sent_ = 0;
-  Bytes input_;
+  Bytes input_;                // its pages are used as far as answers are large
+  std::size_t read_size_ = 0;  // of it, next time
 };
 
 // The value of "NAME:…" in an answer to INFO; empty if it is not there.

@@ -15,6 +15,8 @@ namespace {
 constexpr std::string_view kPageSize = "512";     // keys a SCAN is asked for
 constexpr std::size_t kGroupKeys = 64;            // values read in one transaction, which the
 constexpr std::size_t kGroupSize = 4096 * 1024;   // server does without looking at others
+constexpr std::size_t kMostGroups = 4;            // asked for and not taken yet: the server reads
+constexpr std::size_t kMostAhead = 8192 * 1024;   // the next ones while we take one
 constexpr std::size_t kWindowSize = 1024 * 1024;  // of a big key, about
 constexpr std::uint64_t kWindowElements = 1000;
 constexpr int kWindowTries = 3;  // for a key that changes while it is read
@@ -200,8 +202,17 @@ Result<std::optional<Part>, Error> RedisSource::next() {
     if (ended_) return std::optional<Part>();
     if (window_) {
       SEALANE_TRY(step_window());
+    } else if (may_ask_group()) {
+      SEALANE_TRY(ask_group());
+    } else if (!groups_.empty()) {
+      if (page_.empty() && !last_page_read_ && !page_asked_) {
+        SEALANE_TRY(ask_page());
+      }
+      SEALANE_TRY(take_group());
     } else if (!page_.empty()) {
-      SEALANE_TRY(read_group());
+      Key key = std::move(page_.front());
+      page_.pop_front();
+      SEALANE_TRY(begin_window(std::move(key.name)));
     } else if (wanted_ && !wanted_->empty()) {
       std::vector<Key> keys;
       while (!wanted_->empty() && keys.size() < 512) {
@@ -211,7 +222,10 @@ Result<std::optional<Part>, Error> RedisSource::next() {
       SEALANE_TRY(read_sizes(keys));
     } else if (!last_page_read_) {
       settle();
-      SEALANE_TRY(read_page());
+      if (!page_asked_) {
+        SEALANE_TRY(ask_page());
+      }
+      SEALANE_TRY(take_page());
     } else {
       builder_.settle(cursor_text(kEnd));
       builder_.cut();
@@ -223,8 +237,16 @@ Result<std::optional<Part>, Error> RedisSource::next() {
 // All that was listed so far is in the builder: a run may resume at the next page.
 void RedisSource::settle() { builder_.settle(cursor_text(next_cursor_)); }
 
-Result<void, Error> RedisSource::read_page() {
-  SEALANE_TRY(RedisReply reply, link_->demand({"SCAN", next_cursor_, "COUNT", kPageSize}));
+Result<void, Error> RedisSource::ask_page() {
+  link_->commands().command({"SCAN", next_cursor_, "COUNT", kPageSize});
+  page_asked_ = true;
+  return link_->flush();
+}
+
+Result<void, Error> RedisSource::take_page() {
+  page_asked_ = false;
+  SEALANE_TRY(RedisReply reply, link_->reply());
+  if (reply.is_error()) return link_->refusal(reply);
   if (!is_array(reply, 2) || !is_text(reply.items[0])) return odd_answer(*link_, "SCAN");
   next_cursor_ = reply.items[0].text;
   if (!number_of<std::uint64_t>(next_cursor_)) return odd_answer(*link_, "SCAN");
@@ -270,24 +292,23 @@ Result<void, Error> RedisSource::read_sizes(std::vector<Key>& keys) {
 }
 
 // The next values of the page: a big one alone, others together.
-Result<void, Error> RedisSource::read_group() {
-  if (options_.portable || page_.front().size > options_.big_key_size) {
-    Key key = std::move(page_.front());
-    page_.pop_front();
-    return begin_window(std::move(key.name));
-  }
-  std::vector<Key> group;
-  std::uint64_t size = 0;
-  while (!page_.empty() && group.size() < kGroupKeys && size < kGroupSize &&
+bool RedisSource::may_ask_group() const {
+  return !page_.empty() && !options_.portable && page_.front().size <= options_.big_key_size &&
+         groups_.size() < kMostGroups && (groups_.empty() || size_ahead_ < kMostAhead);
+}
+
+Result<void, Error> RedisSource::ask_group() {
+  Group group;
+  while (!page_.empty() && group.keys.size() < kGroupKeys && group.size < kGroupSize &&
          page_.front().size <= options_.big_key_size) {
-    size += page_.front().size;
-    group.push_back(std::move(page_.front()));
+    group.size += page_.front().size;
+    group.keys.push_back(std::move(page_.front()));
     page_.pop_front();
   }
   // One transaction: no value goes with the expiry of its predecessor.
   link_->commands().command({"MULTI"});
   if (!absolute_expiry_) link_->commands().command({"TIME"});
-  for (const Key& key : group) {
+  for (const Key& key : group.keys) {
     RespWriter writer = link_->commands();
     writer.begin(2);
     writer.word("DUMP");
@@ -297,10 +318,16 @@ Result<void, Error> RedisSource::read_group() {
     writer.word(key.name);
   }
   link_->commands().command({"EXEC"});
-  return take_values(group);
+  size_ahead_ += group.size;
+  groups_.push_back(std::move(group));
+  return link_->flush();
 }
 
-Result<void, Error> RedisSource::take_values(const std::vector<Key>& group) {
+Result<void, Error> RedisSource::take_group() {
+  const Group taken = std::move(groups_.front());
+  groups_.pop_front();
+  size_ahead_ -= taken.size;
+  const std::vector<Key>& group = taken.keys;
   const std::size_t queued = 2 * group.size() + (absolute_expiry_ ? 0 : 1);
   std::optional<RedisReply> refused;
   for (std::size_t i = 0; i <= queued; ++i) {

@@ -57,6 +57,11 @@ class RedisSource final : public Source {
     Bytes name;
     std::uint64_t size = 0;  // in memory, about
   };
+  // Keys whose values are read in one transaction.
+  struct Group {
+    std::vector<Key> keys;
+    std::uint64_t size = 0;  // as far as it is known
+  };
   // A key that is read in windows.
   struct Window {
     Bytes key;
@@ -71,10 +76,14 @@ class RedisSource final : public Source {
   };
 
   Result<void, Error> connect();
-  Result<void, Error> read_page();
+  // Pages and groups are asked for ahead of time; their answers come in that order. Nothing else
+  // may be asked while any is under way.
+  Result<void, Error> ask_page();
+  Result<void, Error> take_page();
   Result<void, Error> read_sizes(std::vector<Key>& keys);
-  Result<void, Error> read_group();
-  Result<void, Error> take_values(const std::vector<Key>& group);
+  bool may_ask_group() const;
+  Result<void, Error> ask_group();
+  Result<void, Error> take_group();
   void add_value(const Key& key, const std::string& dump, std::int64_t expires);
   Result<void, Error> begin_window(Bytes key);
   Result<void, Error> step_window();
@@ -100,7 +109,10 @@ class RedisSource final : public Source {
   std::optional<std::vector<Bytes>> wanted_;  // read_only()
   std::string next_cursor_ = "0";
   bool last_page_read_ = false;
+  bool page_asked_ = false;
   std::deque<Key> page_;
+  std::deque<Group> groups_;      // asked for
+  std::uint64_t size_ahead_ = 0;  // of them
   std::optional<Window> window_;
   PartBuilder builder_;
   bool ended_ = false;
