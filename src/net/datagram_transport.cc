@@ -12,8 +12,20 @@
 namespace sealane::net {
 namespace {
 
-// Set once the kernel has refused to segment for us; then each datagram is a call of its own.
-std::atomic<bool> segmentation_refused{false};
+class KernelCalls final : public DatagramCalls {
+ public:
+  ssize_t send(int descriptor, const msghdr& message) override {
+    return ::sendmsg(descriptor, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  }
+  int send_many(int descriptor, std::span<mmsghdr> messages) override {
+    return ::sendmmsg(descriptor, messages.data(), static_cast<unsigned>(messages.size()),
+                      MSG_DONTWAIT | MSG_NOSIGNAL);
+  }
+  int receive_many(int descriptor, std::span<mmsghdr> messages) override {
+    return ::recvmmsg(descriptor, messages.data(), static_cast<unsigned>(messages.size()),
+                      MSG_DONTWAIT, nullptr);
+  }
+};
 
 SendOutcome outcome_of(int code) {
   switch (code) {
@@ -33,17 +45,42 @@ SendOutcome outcome_of(int code) {
   }
 }
 
-SendOutcome send_one(int descriptor, const SocketAddress* to, ByteSpan packet) {
+// Whether the error is of this socket. Others pass: what an ICMP message said of an earlier
+// datagram (nobody listens, no route, a filter, a protocol error), which the kernel reports once to
+// whoever comes next, or a lack of memory.
+bool is_of_socket(int code) {
+  switch (code) {
+    case EBADF:
+    case ENOTSOCK:
+    case ENOTCONN:
+    case EFAULT:
+    case EINVAL:
+      return true;
+    default:
+      return false;
+  }
+}
+
+void set_destination(msghdr& header, const SocketAddress* to) {
+  if (to == nullptr) return;
+  header.msg_name = const_cast<sockaddr*>(to->get());  // the kernel only reads it
+  header.msg_namelen = to->size;
+}
+
+// Of one call: 0, or errno.
+int send_once(DatagramCalls& calls, int descriptor, const msghdr& message) {
   for (;;) {
-    const ssize_t sent =
-        ::sendto(descriptor, packet.data(), packet.size(), MSG_DONTWAIT | MSG_NOSIGNAL,
-                 to != nullptr ? to->get() : nullptr, to != nullptr ? to->size : 0);
-    if (sent >= 0) return SendOutcome::kTaken;
-    if (errno != EINTR) return outcome_of(errno);
+    if (calls.send(descriptor, message) >= 0) return 0;
+    if (errno != EINTR) return errno;
   }
 }
 
 }  // namespace
+
+DatagramCalls& kernel_datagram_calls() {
+  static KernelCalls calls;
+  return calls;
+}
 
 ReceiveArena::ReceiveArena()
     : memory_(std::make_unique_for_overwrite<std::byte[]>(kSlots * kSlotSize)),
@@ -73,45 +110,11 @@ SendOutcome UdpBurst::send(int descriptor, const SocketAddress* to) {
   if (empty()) return SendOutcome::kTaken;
   SendOutcome outcome = SendOutcome::kTaken;
   if (count_ == 1) {
-    outcome = send_one(descriptor, to, bytes_);
-    if (outcome == SendOutcome::kTooBig) {
-      // Or so a router said of an earlier one, and the kernel passes it on to whoever sends next.
-      outcome = send_one(descriptor, to, bytes_);
-      path_error_ = outcome != SendOutcome::kTooBig;
-    }
-  } else if (segmentation_refused.load(std::memory_order_relaxed)) {
+    outcome = send_alone(descriptor, to);
+  } else if (calls_.segmentation_refused()) {
     outcome = send_apart(descriptor, to);
   } else {
-    iovec piece{bytes_.data(), bytes_.size()};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(std::uint16_t))> control{};
-    msghdr message{};
-    message.msg_iov = &piece;
-    message.msg_iovlen = 1;
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    if (to != nullptr) {
-      message.msg_name = const_cast<sockaddr*>(to->get());  // the kernel only reads it
-      message.msg_namelen = to->size;
-    }
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = IPPROTO_UDP;
-    header->cmsg_type = UDP_SEGMENT;
-    header->cmsg_len = CMSG_LEN(sizeof(std::uint16_t));
-    const auto size = static_cast<std::uint16_t>(segment_);
-    std::memcpy(CMSG_DATA(header), &size, sizeof size);
-    if (::sendmsg(descriptor, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
-      if (errno == EINVAL || errno == EIO || errno == EOPNOTSUPP || errno == EMSGSIZE) {
-        // No segmentation here, or a segment above the MTU: each alone tells which.
-        const int code = errno;
-        if (code != EMSGSIZE && code != EINVAL) {
-          segmentation_refused.store(true, std::memory_order_relaxed);
-        }
-        outcome = send_apart(descriptor, to);
-        if (code == EMSGSIZE) path_error_ = outcome != SendOutcome::kTooBig;
-      } else {
-        outcome = outcome_of(errno);
-      }
-    }
+    outcome = send_segmented(descriptor, to);
   }
   if (outcome == SendOutcome::kBusy) return outcome;
   bytes_.clear();
@@ -120,8 +123,59 @@ SendOutcome UdpBurst::send(int descriptor, const SocketAddress* to) {
   return outcome;
 }
 
+SendOutcome UdpBurst::send_alone(int descriptor, const SocketAddress* to) {
+  iovec piece{bytes_.data(), bytes_.size()};
+  msghdr message{};
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  set_destination(message, to);
+  int code = send_once(calls_, descriptor, message);
+  if (code != 0 && code != EAGAIN) {
+    // Perhaps what was said of an earlier one, which the kernel passes on to whoever sends next.
+    const bool too_big = code == EMSGSIZE;
+    code = send_once(calls_, descriptor, message);
+    if (too_big && code != EMSGSIZE) path_error_ = true;
+  }
+  return code == 0 ? SendOutcome::kTaken : outcome_of(code);
+}
+
+SendOutcome UdpBurst::send_segmented(int descriptor, const SocketAddress* to) {
+  iovec piece{bytes_.data(), bytes_.size()};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(std::uint16_t))> control{};
+  msghdr message{};
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  set_destination(message, to);
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = IPPROTO_UDP;
+  header->cmsg_type = UDP_SEGMENT;
+  header->cmsg_len = CMSG_LEN(sizeof(std::uint16_t));
+  const auto size = static_cast<std::uint16_t>(segment_);
+  std::memcpy(CMSG_DATA(header), &size, sizeof size);
+  const int code = send_once(calls_, descriptor, message);
+  switch (code) {
+    case 0:
+      return SendOutcome::kTaken;
+    case EAGAIN:
+    case ENOBUFS:  // the burst is too much for the device; piece by piece it would be as well
+    case ENOMEM:
+      return outcome_of(code);
+    default:
+      break;
+  }
+  // No segmentation here, or a segment above the MTU, or what was said of an earlier packet: each
+  // alone tells which.
+  if (code == EIO || code == EOPNOTSUPP) calls_.refuse_segmentation();
+  const SendOutcome outcome = send_apart(descriptor, to);
+  if (code == EMSGSIZE && outcome != SendOutcome::kTooBig) path_error_ = true;
+  return outcome;
+}
+
 SendOutcome UdpBurst::send_apart(int descriptor, const SocketAddress* to) {
   SendOutcome worst = SendOutcome::kTaken;
+  int first_error = 0;  // of the packet at the front
   while (!bytes_.empty()) {
     std::array<mmsghdr, kMaxPackets> messages{};
     std::array<iovec, kMaxPackets> pieces{};
@@ -131,22 +185,34 @@ SendOutcome UdpBurst::send_apart(int descriptor, const SocketAddress* to) {
       msghdr& header = messages[count].msg_hdr;
       header.msg_iov = &pieces[count];
       header.msg_iovlen = 1;
-      if (to == nullptr) continue;
-      header.msg_name = const_cast<sockaddr*>(to->get());  // the kernel only reads it
-      header.msg_namelen = to->size;
+      set_destination(header, to);
     }
-    const int sent = ::sendmmsg(descriptor, messages.data(), count, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const int sent = calls_.send_many(descriptor, std::span(messages).first(count));
     std::size_t done = 0;
     if (sent > 0) {
       done = static_cast<std::size_t>(sent);
+      if (first_error == EMSGSIZE) path_error_ = true;
     } else if (errno == EINTR) {
       continue;
     } else {
-      const SendOutcome outcome = outcome_of(errno);
+      const int code = errno;
+      const SendOutcome outcome = outcome_of(code);
       if (outcome == SendOutcome::kBusy) return outcome;  // the rest stays for the next time
-      worst = outcome;
-      done = 1;  // the first one is lost, the others are tried
+      if (code == ENOBUFS || code == ENOMEM || outcome == SendOutcome::kClosed) {
+        // So would the others be. What the path carries is the more useful news.
+        return worst == SendOutcome::kTooBig ? worst : outcome;
+      }
+      if (first_error == 0) {
+        // Perhaps what was said of an earlier one, as above.
+        first_error = code;
+        continue;
+      }
+      if (worst != SendOutcome::kTooBig) worst = outcome;
+      // The first one is lost, and the others are tried; but not those that are as large.
+      done = 1;
+      if (outcome == SendOutcome::kTooBig) done = std::max(done, bytes_.size() / segment_);
     }
+    first_error = 0;
     const std::size_t size = std::min(done * segment_, bytes_.size());
     bytes_.erase(bytes_.begin(), bytes_.begin() + static_cast<std::ptrdiff_t>(size));
     count_ -= done;
@@ -155,7 +221,7 @@ SendOutcome UdpBurst::send_apart(int descriptor, const SocketAddress* to) {
 }
 
 NetworkResult<DatagramRead> receive_udp(int descriptor, ReceiveArena& arena,
-                                        const DatagramSink& sink) {
+                                        const DatagramSink& sink, DatagramCalls& calls) {
   using Control = std::array<char, CMSG_SPACE(sizeof(int))>;
   std::array<mmsghdr, ReceiveArena::kSlots> messages{};
   std::array<iovec, ReceiveArena::kSlots> pieces{};
@@ -172,14 +238,11 @@ NetworkResult<DatagramRead> receive_udp(int descriptor, ReceiveArena& arena,
     header.msg_control = controls[i].data();
     header.msg_controllen = controls[i].size();
   }
-  const int count = ::recvmmsg(descriptor, messages.data(), messages.size(), MSG_DONTWAIT, nullptr);
+  const int count = calls.receive_many(descriptor, messages);
   if (count < 0) {
-    // An ICMP answer to something that was sent before ("nobody listens") is no end of a session.
     if (errno == EAGAIN || errno == EINTR) return DatagramRead::kDrained;
     if (errno == EMSGSIZE) return DatagramRead::kPathChanged;
-    if (errno == ECONNREFUSED || errno == EHOSTUNREACH || errno == ENETUNREACH || errno == ENOMEM) {
-      return DatagramRead::kMore;
-    }
+    if (!is_of_socket(errno)) return DatagramRead::kMore;
     return network_error(errno, "receive");
   }
   for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
@@ -256,7 +319,14 @@ NetworkResult<bool> DatagramTransport::receive_packets(const Sink& sink) {
 }
 
 SendOutcome DatagramTransport::send(ByteSpan packet) {
-  if (kind_ != SocketKind::kUdp) return send_one(descriptor_.get(), nullptr, packet);
+  if (kind_ != SocketKind::kUdp) {
+    iovec piece{const_cast<std::byte*>(packet.data()), packet.size()};  // only read
+    msghdr message{};
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    const int code = send_once(kernel_datagram_calls(), descriptor_.get(), message);
+    return code == 0 ? SendOutcome::kTaken : outcome_of(code);
+  }
   if (burst_.add(packet)) return SendOutcome::kTaken;
   const SendOutcome outcome = flush();
   if (outcome == SendOutcome::kBusy || outcome == SendOutcome::kClosed) return outcome;

@@ -1,6 +1,9 @@
 #pragma once
 // Packets over sockets that keep boundaries: UNIX SEQPACKET and UDP. Bursts go out in one system
 // call, with segmentation by the kernel where it has that.
+#include <sys/socket.h>
+
+#include <atomic>
 #include <memory>
 #include <span>
 
@@ -9,6 +12,26 @@
 #include "net/sockets.h"
 
 namespace sealane::net {
+
+// The kernel's calls for datagrams, none of which waits; tests answer in its place. Results and
+// errno are those of sendmsg, sendmmsg and recvmmsg. Thread-safe.
+class DatagramCalls {
+ public:
+  virtual ~DatagramCalls() = default;
+  virtual ssize_t send(int descriptor, const msghdr& message) = 0;
+  virtual int send_many(int descriptor, std::span<mmsghdr> messages) = 0;
+  virtual int receive_many(int descriptor, std::span<mmsghdr> messages) = 0;
+
+  // Whether it has refused to cut bursts into datagrams for us; then each is sent as one.
+  bool segmentation_refused() const {
+    return segmentation_refused_.load(std::memory_order_relaxed);
+  }
+  void refuse_segmentation() { segmentation_refused_.store(true, std::memory_order_relaxed); }
+
+ private:
+  std::atomic<bool> segmentation_refused_{false};
+};
+DatagramCalls& kernel_datagram_calls();
 
 // Buffers for receiving in bursts; one for all sockets of a loop, since each burst is handed over
 // before the next begins. Pages that no packet touched take no memory.
@@ -32,12 +55,14 @@ class ReceiveArena {
 // A burst of UDP datagrams of equal size to one place, sent with one call.
 class UdpBurst {
  public:
+  // `calls` must outlive it.
+  explicit UdpBurst(DatagramCalls& calls = kernel_datagram_calls()) : calls_(calls) {}
   // Copies; false: it does not belong to this burst, send that first.
   bool add(ByteSpan packet);
   bool empty() const { return count_ == 0; }
   std::size_t packet_size() const { return segment_; }
-  // kTaken: it is empty again. `to` may be null on a connected socket. On kTooBig and kLost it is
-  // empty too.
+  // kTaken: it is empty again. `to` may be null on a connected socket. On kTooBig, kLost and
+  // kClosed it is empty too; on kBusy it holds what is still to be sent.
   SendOutcome send(int descriptor, const SocketAddress* to);
   // The last send() met an error that an earlier packet had caused: the path carries less than
   // that.
@@ -47,7 +72,10 @@ class UdpBurst {
   // Below the largest UDP payload, and the kernel's limit of segments for one call.
   static constexpr std::size_t kMaxBytes = 60 * 1024;
   static constexpr std::size_t kMaxPackets = 64;
+  SendOutcome send_alone(int descriptor, const SocketAddress* to);
+  SendOutcome send_segmented(int descriptor, const SocketAddress* to);
   SendOutcome send_apart(int descriptor, const SocketAddress* to);
+  DatagramCalls& calls_;
   Bytes bytes_;
   std::size_t segment_ = 0;  // size of all but the last, which may be shorter
   std::size_t count_ = 0;
@@ -59,8 +87,11 @@ class UdpBurst {
 enum class DatagramRead : std::uint8_t { kDrained = 1, kMore, kPathChanged };
 // What recvmsg gave, cut where the kernel had put datagrams together; `sink` gets the source too.
 using DatagramSink = std::function<void(MutableByteSpan, const SocketAddress&)>;
+// An error is one of the socket itself. What the network says of earlier datagrams is none: anybody
+// may forge it.
 NetworkResult<DatagramRead> receive_udp(int descriptor, ReceiveArena& arena,
-                                        const DatagramSink& sink);
+                                        const DatagramSink& sink,
+                                        DatagramCalls& calls = kernel_datagram_calls());
 
 // One connected socket, which it owns.
 class DatagramTransport final : public PacketTransport {

@@ -5,10 +5,12 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <csignal>
@@ -412,6 +414,114 @@ TEST(Lane, ARestartedServerIsFoundWithinSecondsAlsoByWhoOnlyListens) {
     ASSERT_TRUE(reborn->write(pattern(20), soon()).has_value());
     EXPECT_EQ(read_exactly(*a, 20), pattern(20));
   }
+}
+
+// A place between two ends of UDP, which can be closed: then the kernel tells who sends there, by
+// ICMP, that nobody listens; and opened again.
+class UdpRelay {
+ public:
+  explicit UdpRelay(const Address& server) {
+    server_.sin_family = AF_INET;
+    server_.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const std::size_t colon = server.text.rfind(':');
+    server_.sin_port = htons(static_cast<std::uint16_t>(std::stoi(server.text.substr(colon + 1))));
+    back_ = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    EXPECT_EQ(::connect(back_, reinterpret_cast<const sockaddr*>(&server_), sizeof server_), 0);
+    open();
+  }
+  ~UdpRelay() {
+    close();
+    ::close(back_);
+  }
+  void open() {
+    front_ = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    sockaddr_in here{};
+    here.sin_family = AF_INET;
+    here.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    here.sin_port = port_;
+    ASSERT_EQ(::bind(front_, reinterpret_cast<const sockaddr*>(&here), sizeof here), 0);
+    socklen_t size = sizeof here;
+    ASSERT_EQ(::getsockname(front_, reinterpret_cast<sockaddr*>(&here), &size), 0);
+    port_ = here.sin_port;
+    over_ = false;
+    thread_ = std::make_unique<flow::Thread>([this] { pass_on(); });
+  }
+  void close() {
+    over_ = true;
+    thread_->join();
+    ::close(front_);
+  }
+  Address address() const { return {"udp:127.0.0.1:" + std::to_string(ntohs(port_))}; }
+  // Larger datagrams vanish from now on, both ways.
+  void swallow_above(std::size_t size) { largest_ = static_cast<ssize_t>(size); }
+
+ private:
+  void pass_on() {
+    Bytes buffer(64 * 1024);
+    while (!over_) {
+      std::array<pollfd, 2> both = {pollfd{front_, POLLIN, 0}, pollfd{back_, POLLIN, 0}};
+      if (::poll(both.data(), both.size(), 10) <= 0) continue;
+      sockaddr_in from{};
+      socklen_t from_size = sizeof from;
+      ssize_t size = ::recvfrom(front_, buffer.data(), buffer.size(), MSG_DONTWAIT,
+                                reinterpret_cast<sockaddr*>(&from), &from_size);
+      if (size >= 0) client_ = from;
+      if (size >= 0 && size <= largest_) {
+        static_cast<void>(::send(back_, buffer.data(), static_cast<std::size_t>(size), 0));
+      }
+      size = ::recv(back_, buffer.data(), buffer.size(), MSG_DONTWAIT);
+      if (size >= 0 && size <= largest_) {
+        static_cast<void>(::sendto(front_, buffer.data(), static_cast<std::size_t>(size), 0,
+                                   reinterpret_cast<const sockaddr*>(&client_), sizeof client_));
+      }
+    }
+  }
+
+  sockaddr_in server_{};
+  sockaddr_in client_{};
+  in_port_t port_ = 0;
+  int front_ = -1;
+  int back_ = -1;
+  std::atomic<bool> over_{false};
+  std::atomic<ssize_t> largest_{64 * 1024};
+  std::unique_ptr<flow::Thread> thread_;
+};
+
+TEST(Lane, APortThatIsUnreachableForAWhileEndsNothing) {
+  const Ends ends;
+  std::atomic<bool> heard_a{false};  // outlive the lanes, whose handlers write to them
+  std::atomic<bool> heard_b{false};
+  LaneHost host_a(system_clock(), system_random());
+  LaneHost host_b(system_clock(), system_random());
+  auto listener = std::move(host_b.listen({"udp:127.0.0.1:0"}, ends.options(false)).value());
+  UdpRelay relay(listener->local());
+  auto a = std::move(host_a.dial(relay.address(), ends.options(true), soon()).value());
+  auto b = std::move(listener->accept(soon()).value());
+  ASSERT_TRUE(a->write(pattern(10), soon()).has_value());
+  EXPECT_EQ(read_exactly(*b, 10), pattern(10));
+
+  relay.close();
+  // The kernel's word comes to a read or to the next write: single ones and bursts.
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(a->write(pattern(20), soon()).has_value());
+    ASSERT_TRUE(a->write(pattern(20'000), soon()).has_value());
+    ::usleep(5000);
+  }
+  EXPECT_EQ(a->state(), LaneState::kEstablished) << a->close_reason();
+  relay.open();
+
+  // Packets of one call may arrive or not; a message says whether the way is free again.
+  a->set_handler(Channel{1}, [&](ByteSpan) { heard_a = true; });
+  b->set_handler(Channel{1}, [&](ByteSpan) { heard_b = true; });
+  for (const SteadyTime end = soon(); !(heard_a && heard_b);) {
+    ASSERT_LT(in(seconds(0)), end);
+    ASSERT_TRUE(a->send(Channel{1}, pattern(10), soon()).has_value());
+    ASSERT_TRUE(b->send(Channel{1}, pattern(10), soon()).has_value());
+    ::usleep(5000);
+  }
+  // It is the same session.
+  EXPECT_EQ(a->statistics().peer_restarts, 0u);
+  EXPECT_EQ(b->statistics().peer_restarts, 0u);
 }
 
 TEST(Lane, ErrorsGoToTheChannelsHandlerElseToTheEventHandler) {
