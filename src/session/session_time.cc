@@ -339,8 +339,9 @@ std::optional<SteadyTime> Session::Impl::deadline() const {
   earlier(next, parking.deadline());
   earlier(next, reassembler.deadline());
   if (!outbox.open_empty() && was_established) earlier(next, open_until);
-  if (search) earlier(next, search->deadline());
-  earlier(next, next_keepalive);
+  // What cannot be sent now is not waited for: it would be due for ever.
+  if (search && !hold_until && state != SessionState::kClosing) earlier(next, search->deadline());
+  if (state != SessionState::kClosing) earlier(next, next_keepalive);
   if (state == SessionState::kEstablished) {
     earlier(next, probe_at);
     earlier(next, silence_at);

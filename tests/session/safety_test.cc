@@ -686,6 +686,30 @@ TEST(Restart, ARecordingFromElsewhereChangesNothing) {
   }
 }
 
+// While somebody's recording holds us up, what is due cannot be sent; that must not become a timer
+// that is always due, least of all while closing.
+TEST(Restart, ARecordingWhileClosingDoesNotTurnForEver) {
+  Options options;
+  options.keepalive = 1s;
+  TwoNodes nodes(options);
+  ASSERT_TRUE(nodes.establish());
+  nodes.link.deliver(0, forged(*nodes.identity_b, {nodes.a.session.peer_id()->created_at + 1, 1},
+                               some_exchange_key(1), PacketId{1000}, 0));
+  nodes.link.run_for(10ms);
+  ASSERT_TRUE(nodes.send(nodes.a, "the last words"));
+  nodes.a.session.close(nodes.link.now());
+  std::uint64_t turns = 0;
+  nodes.link.run_for(1900ms, [&] {
+    ++turns;
+    return false;
+  });
+  EXPECT_LT(turns, 1000u);
+  nodes.link.run_for(5s);
+  EXPECT_EQ(nodes.a.session.state(), SessionState::kClosed);
+  ASSERT_EQ(nodes.b.received.size(), 1u);
+  EXPECT_EQ(nodes.b.received[0].second, "the last words");
+}
+
 TEST(Restart, ARecordingBeforeTheStartDoesNotKeepThePeerOut) {
   for (const std::uint64_t created_at : {std::uint64_t{5}, ~std::uint64_t{0} - 5}) {
     TwoNodes nodes;

@@ -179,5 +179,30 @@ TEST(SizeSearch, ALegacyPeerThatAsksIsLedToItsEnd) {
   }
 }
 
+// Somebody repeats what the peer once signed for another session, while sizes are looked for: for a
+// while nothing may be sent to a legacy peer, and that must not become a timer that is always due.
+TEST(SizeSearch, WhatMayNotBeSentNowIsNotWaitedFor) {
+  WithLegacy both(udp(), {.payload_size_limit = 1392, .negotiate = true});
+  both.link.tap([](int, Bytes& datagram) { return datagram.size() <= 300; });
+  both.a.start(both.link.now(), both.link.wall());
+  both.b.start(both.link.now(), both.link.wall());
+  ASSERT_TRUE(
+      both.link.run_for(9s, [&] { return both.a.session.state() == SessionState::kNegotiation; }));
+  KeyExchangeMessage recorded;
+  recorded.session = {both.a.session.peer_id()->created_at + 1, 1};
+  recorded.identity = both.identity_b->public_key();
+  SeededRandom random(1);
+  recorded.exchange_key = crypto::x25519_public(crypto::x25519_generate(random));
+  recorded.answers_mode = AnswersMode::kAnswerAndWait;
+  both.link.deliver(0, plain_packet(PacketId{1000}, MessageType::kKeyExchange,
+                                    encode(recorded, both.identity_b->seed())));
+  std::uint64_t turns = 0;
+  both.link.run_for(1900ms, [&] {
+    ++turns;
+    return false;
+  });
+  EXPECT_LT(turns, 1000u);
+}
+
 }  // namespace
 }  // namespace sealane::session
