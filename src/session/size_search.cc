@@ -118,8 +118,7 @@ void SizeSearch::restart(std::size_t limit, SteadyTime now) {
   search_ = true;
   peer_largest_ = 0;
   ask_smallest_ = settings_.limit > kMinSize;
-  // No second end message: for the peer all this is over.
-  end_copies_ = kCopies;
+  // Copies of the end message that are still due stay due: a legacy peer waits for one for ever.
   peer_done_ = true;
   ask(settings_.limit, now);
 }

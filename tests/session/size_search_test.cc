@@ -179,6 +179,24 @@ TEST(SizeSearch, ALegacyPeerThatAsksIsLedToItsEnd) {
   }
 }
 
+// The path shrinks while it still waits for our end message, without which it would for ever.
+TEST(SizeSearch, ALegacyPeerThatWaitsForTheEndGetsItThoughThePathShrinks) {
+  Options off = udp();
+  off.negotiate = false;
+  WithLegacy both(off, {.payload_size_limit = 1392, .negotiate = true});
+  both.a.start(both.link.now(), both.link.wall());
+  both.b.start(both.link.now(), both.link.wall());
+  ASSERT_TRUE(both.link.run_for(9s, [&] { return both.b.own_largest == 1392; }));
+  ASSERT_FALSE(both.b.established);
+  both.link.weather.local_packet_size = 900;
+  ASSERT_TRUE(both.a.say(MessageType::kReadWrite, std::string(1300, 'x'), both.link.now()));
+  both.link.run_for(5s);
+  EXPECT_TRUE(both.a.established());
+  EXPECT_LE(both.a.session.packet_size(), 900u);
+  EXPECT_EQ(both.b.death, "");
+  EXPECT_TRUE(both.b.established);
+}
+
 // Somebody repeats what the peer once signed for another session, while sizes are looked for: for a
 // while nothing may be sent to a legacy peer, and that must not become a timer that is always due.
 TEST(SizeSearch, WhatMayNotBeSentNowIsNotWaitedFor) {
