@@ -172,6 +172,12 @@ void LegacyPeer::handle_key_exchange(ByteSpan payload, SteadyTime now) {
   if (!claimed.is_answer() && options_.mode != AnswersMode::kDisabled) send_key_exchange(true);
 }
 
+void LegacyPeer::ask(std::size_t size) {
+  Bytes ping(size);
+  encode_ping(iteration_, ping);
+  send_session(MessageType::kNegotiation, ping);
+}
+
 void LegacyPeer::first_success(SteadyTime now) {
   success_ = true;
   if (!options_.negotiate) {

@@ -42,6 +42,9 @@ class LegacyPeer final : public Endpoint {
     to_write.emplace_back(type, std::move(text));
   }
 
+  // Asks for an answer of that size, now. REQUIRES: it has a key.
+  void ask(std::size_t size);
+
   std::string death;  // empty: alive
   bool established = false;
   std::vector<std::pair<MessageType, std::string>> received;

@@ -197,6 +197,43 @@ TEST(SizeSearch, ALegacyPeerThatWaitsForTheEndGetsItThoughThePathShrinks) {
   EXPECT_TRUE(both.b.established);
 }
 
+// It may ask as fast as it likes: what waits to be answered is bounded, in number and in bytes.
+TEST(SizeSearch, AFloodOfQuestionsIsAnsweredWithinLimits) {
+  constexpr std::size_t kFlood = 1000;
+  struct Case {
+    std::size_t limit;
+    std::size_t size;
+    std::size_t answers;
+  };
+  // By number; by bytes; and one always goes, however large.
+  for (const auto& [limit, size, answers] :
+       {Case{65216, 65216, 12}, Case{65216, 147, 12}, Case{4u << 20, 400'000, 2},
+        Case{4u << 20, 4'000'000, 1}}) {
+    SCOPED_TRACE(size);
+    Options options = udp();
+    options.payload_size_limit = limit;
+    options.negotiate = false;
+    WithLegacy both(options, {.payload_size_limit = limit});
+    ASSERT_TRUE(both.establish(9s));
+    both.link.run_for(1s);
+    const std::uint64_t dropped = both.a.dropped(DropReason::kNegotiation);
+    std::size_t answered = 0;
+    std::size_t asked = 0;
+    both.link.tap([&](int from, Bytes& datagram) {
+      if (datagram.size() == size + Session::kPacketOverhead) ++(from == 0 ? answered : asked);
+      return from == 1;
+    });
+    // They come at once, before anything can leave.
+    const std::size_t flood = size > 100'000 ? 20 : kFlood;
+    for (std::size_t i = 0; i < flood; ++i) both.b.ask(size);
+    both.link.run_for(1s);
+    EXPECT_EQ(asked, flood);
+    EXPECT_EQ(answered, answers);
+    EXPECT_EQ(both.a.dropped(DropReason::kNegotiation) - dropped, flood - answers);
+    EXPECT_TRUE(both.a.established());
+  }
+}
+
 // Somebody repeats what the peer once signed for another session, while sizes are looked for: for a
 // while nothing may be sent to a legacy peer, and that must not become a timer that is always due.
 TEST(SizeSearch, WhatMayNotBeSentNowIsNotWaitedFor) {
