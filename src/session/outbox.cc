@@ -76,6 +76,23 @@ void Outbox::put_back(Packet packet) {
   queue_.push_front(std::move(packet));
 }
 
+namespace {
+
+// What is to be cut, as one piece. A piece of an earlier cut, which has not been sent, stays in its
+// chain: all cuts are at multiples of 64 bytes, which is what an older receiver needs.
+std::optional<Fragment> fragment_of(const Message& message, Outbox::Cutter& cutter) {
+  if ((message.flags & kFragmented) != 0) {
+    const auto piece = parse_fragment(message.payload);
+    SEALANE_CHECK(piece.has_value());  // we made it
+    return piece.value();
+  }
+  const auto chain = cutter.next_chain(message.payload.size());
+  if (!chain) return std::nullopt;
+  return Fragment{{*chain, 0, message.payload.size()}, message.payload};
+}
+
+}  // namespace
+
 // Puts the same messages in smaller packets to the front of the queue, in order.
 void Outbox::cut(Packet whole, Cutter& cutter) {
   std::vector<MessageBatch> pieces;
@@ -91,19 +108,17 @@ void Outbox::cut(Packet whole, Cutter& cutter) {
         continue;
       }
     }
-    // A piece that has become too large is not cut again: its size is part of the book-keeping.
     const auto step = piece_size(payload_size);
-    const auto chain = step && (message->flags & kFragmented) == 0
-                           ? cutter.next_chain(message->payload.size())
-                           : std::nullopt;
-    if (!chain) {
+    const auto whole_of = step ? fragment_of(*message, cutter) : std::nullopt;
+    if (!whole_of) {
       cutter.on_unsendable(message->type);
       continue;
     }
-    for (std::size_t at = 0; at < message->payload.size(); at += *step) {
+    const auto& [header, bytes] = *whole_of;
+    for (std::size_t at = 0; at < bytes.size(); at += *step) {
       if (!pieces.back().empty()) pieces.push_back(fresh());
-      const ByteSpan rest = message->payload.subspan(at);
-      pieces.back().append_fragment(message->type, {*chain, at, message->payload.size()},
+      const ByteSpan rest = bytes.subspan(at);
+      pieces.back().append_fragment(message->type, {header.chain, header.start + at, header.total},
                                     rest.first(std::min(*step, rest.size())));
     }
     pieces.push_back(fresh());

@@ -68,7 +68,9 @@ TEST(SizeSearch, AShrinkingPathLosesNothing) {
   EXPECT_EQ(nodes.a.session.payload_size(), 1392u);
   nodes.link.run_for(1s);
   nodes.link.weather.local_packet_size = 900;
-  std::vector<std::string> sent;
+  std::vector<std::string> sent = {
+      std::string(5000, 'y')};  // cut before its first piece is refused
+  ASSERT_TRUE(nodes.send(nodes.a, sent.back()));
   for (int i = 0; i < 20; ++i) {
     sent.push_back(std::string(100, static_cast<char>('a' + i)) + std::to_string(i));
     ASSERT_TRUE(nodes.send(nodes.a, sent.back()));
