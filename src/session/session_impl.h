@@ -29,7 +29,8 @@ struct Session::Impl final : Outbox::Cutter {
   static constexpr std::size_t kMaxPongsDue = 12;   // one round of a legacy peer's questions,
   static constexpr std::size_t kMaxPongBytes = 1024 * 1024;  // and of how much; one always goes
   static constexpr std::size_t kMaxSources = 64;    // whose signature checks are counted apart
-  static constexpr std::size_t kMaxEvents = 256;    // problems beyond it are only counted
+  static constexpr std::size_t kMaxEvents = 256;    // problems beyond it are only counted, and
+                                                    // of the others the oldest are given up
   static constexpr std::size_t kSpentRivals = 8;    // candidates that came to nothing
   static constexpr std::uint32_t kFreeAnswers = 3;  // to one key before they are spaced
   static constexpr std::chrono::nanoseconds kProblemSpacing = std::chrono::seconds(1);
@@ -80,6 +81,9 @@ struct Session::Impl final : Outbox::Cutter {
   void forget_liveness();
   void finish(CloseReason reason);
   void add_event(const SessionEvent& event) {
+    // Nobody takes them, and a peer may start again as often as it likes. What they said can be
+    // asked for: state(), peer_identity(), statistics().
+    if (events.size() >= kMaxEvents) events.pop_front();
     events.push_back(event);
     unseen_events = true;
   }

@@ -249,6 +249,35 @@ TEST(Session, AnApplicationThatDoesNotReadKeepsItsSession) {
   }
 }
 
+TEST(Session, WhoTakesNoEventsIsNotBuriedInThem) {
+  TwoNodes nodes;
+  ASSERT_TRUE(nodes.establish());
+  nodes.b.reading = false;
+  std::unique_ptr<Node> again;
+  for (std::uint64_t life = 1; life <= 200; ++life) {
+    again = std::make_unique<Node>(Identities{nodes.identity_a, nodes.identity_b->public_key()},
+                                   Options{}, 1000 + life);
+    nodes.link.place(0, again.get());
+    again->start(nodes.link.now(), nodes.link.wall());
+    ASSERT_TRUE(nodes.link.run_for(5s, [&] {
+      return again->established() && nodes.b.established() &&
+             nodes.b.session.peer_id() == again->session.id();
+    })) << life;
+  }
+  EXPECT_EQ(nodes.b.session.statistics(nodes.link.now()).restarts, 200u);
+  std::size_t events = 0;
+  std::optional<SessionEvent> last;
+  while (auto event = nodes.b.session.next_event()) {
+    ++events;
+    last = event;
+  }
+  EXPECT_LE(events, 256u);
+  ASSERT_TRUE(last.has_value());
+  const auto* state = std::get_if<StateChanged>(&*last);
+  ASSERT_NE(state, nullptr) << "the newest are kept";
+  EXPECT_EQ(state->state, SessionState::kEstablished);
+}
+
 TEST(Session, MessagesInTheCallersBufferAreTakenOrKept) {
   TwoNodes nodes;
   ASSERT_TRUE(nodes.establish());
