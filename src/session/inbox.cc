@@ -20,7 +20,7 @@ void Inbox::keep_lent() {
   kept.storage.assign(lent_.begin(), lent_.end());
   kept.end = lent_.size();
   kept.from = lent_from_;
-  kept_bytes_ += kept.end;
+  kept_bytes_ += kept.end + kKeptOverhead;
   queue_.push_back(std::move(kept));
   lent_ = {};
 }
@@ -30,7 +30,7 @@ void Inbox::drop_from(const SessionId& from) {
   for (std::size_t i = queue_.size(); i > 0; --i) {
     Kept kept = queue_.pop_front();
     if (kept.from == from) {
-      kept_bytes_ -= kept.end;
+      kept_bytes_ -= kept.end + kKeptOverhead;
     } else {
       queue_.push_back(std::move(kept));
     }
@@ -58,7 +58,7 @@ std::optional<Inbox::Next> Inbox::take() {
   if (kept.at == kept.end) {
     // The message lies in it until the next call.
     Kept done = queue_.pop_front();
-    kept_bytes_ -= done.end;
+    kept_bytes_ -= done.end + kKeptOverhead;
     if (finished_.capacity() != 0 && free_.size() < kIdleBuffers)
       free_.push_back(std::move(finished_));
     finished_ = std::move(done.storage);
@@ -69,6 +69,7 @@ std::optional<Inbox::Next> Inbox::take() {
 void Inbox::release_idle() {
   free_.clear();
   free_.shrink_to_fit();
+  queue_.release_if_empty();
 }
 
 }  // namespace sealane::session

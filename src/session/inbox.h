@@ -29,6 +29,7 @@ class Inbox {
   void drop_all();
 
   bool empty() const { return queue_.empty() && lent_.empty(); }
+  // What kept packets take, their book-keeping included: many small ones are large too.
   std::size_t kept_bytes() const { return kept_bytes_; }
   // Whose packet is next. REQUIRES: !empty().
   const SessionId& next_from() const { return queue_.empty() ? lent_from_ : queue_.front().from; }
@@ -40,6 +41,7 @@ class Inbox {
 
  private:
   static constexpr std::size_t kIdleBuffers = 4;
+  static constexpr std::size_t kKeptOverhead = 128;  // of one kept packet: its place and its block
   struct Kept {
     Bytes storage;
     std::size_t at = 0;

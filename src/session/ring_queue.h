@@ -36,6 +36,12 @@ class RingQueue {
     slots_[first_] = std::move(value);
     ++count_;
   }
+  // Gives back what a crowd took that is gone.
+  void release_if_empty() {
+    if (count_ != 0) return;
+    slots_ = std::vector<T>();
+    first_ = 0;
+  }
   T pop_front() {
     SEALANE_CHECK(count_ > 0);
     T value = std::move(slots_[first_]);

@@ -249,6 +249,26 @@ TEST(Session, AnApplicationThatDoesNotReadKeepsItsSession) {
   }
 }
 
+// What is kept for it is counted with its book-keeping: many small packets are large too.
+TEST(Session, SmallPacketsFillTheQueueOfWhoDoesNotRead) {
+  Options options;
+  options.lossy = true;
+  options.receive_queue_limit = 128 * 1024;
+  options.send_delay = 0ns;
+  TwoNodes nodes(options);
+  ASSERT_TRUE(nodes.establish());
+  nodes.b.reading = false;
+  for (int i = 0; i < 5000; ++i) {
+    nodes.send(nodes.a, "x");
+    if (i % 100 == 0) nodes.link.run_for(1ms);
+  }
+  nodes.link.run_for(100ms);
+  EXPECT_GT(nodes.b.dropped(DropReason::kQueueFull), 3000u);
+  nodes.b.reading = true;
+  nodes.link.run_for(100ms);
+  EXPECT_GT(nodes.b.received.size(), 500u);
+}
+
 TEST(Session, WhoTakesNoEventsIsNotBuriedInThem) {
   TwoNodes nodes;
   ASSERT_TRUE(nodes.establish());
