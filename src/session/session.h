@@ -112,7 +112,8 @@ struct Options {
   std::optional<Duration> max_clock_difference;  // of the peer's CreatedAt to our clock at start()
   bool refuse_clock_difference = false;          // otherwise it is a Problem only
   // Signature checks a second for messages that do not bear the session id of the known peer, per
-  // path; four times that in total. Messages of the known session have as much for themselves.
+  // path; four times that in total. Messages of the known session have as much for themselves, and
+  // so have the signatures that its proposals to bind ask us for.
   std::uint32_t verify_rate = 100;
 
   // Between Sealane ends: how often the peer is asked whether it is there. If `lossy`, sooner where

@@ -494,6 +494,8 @@ void Session::Impl::handle_binding(Epoch& epoch, ByteSpan payload) {
       return;
     }
   } else if (epoch.proposal == claimed) {
+    // Nothing is checked again, but a reply is signed.
+    if (!take_verify_token(path, true)) return drop(DropReason::kVerifyLimit);
     epoch.proposal_packet = epoch.opened_last.id;
     epoch.reply_due = true;
     return;

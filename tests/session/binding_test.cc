@@ -207,6 +207,26 @@ TEST(Binding, NobodysNameStandsOnAnothersKey) {
   }
 }
 
+// Each proposal asks for a signature.
+TEST(Binding, AFloodOfProposalsIsAnsweredWithinTheLimit) {
+  Options hasty = pinned();
+  hasty.retry_interval = 200us;
+  TwoNodes nodes(hasty, pinned(), 1);
+  std::uint64_t proposals = 0;
+  std::uint64_t replies = 0;
+  nodes.link.tap([&](int from, Bytes& datagram) {
+    if (datagram.size() != kPacketHeaderSize + kMessageHeaderSize + kBindingSize) return true;
+    ++(from == 0 ? proposals : replies);
+    return from == 0;
+  });
+  nodes.start();
+  nodes.link.run_for(2s);
+  EXPECT_GT(proposals, 1000u);
+  EXPECT_GE(replies, 100u);
+  EXPECT_LE(replies, 3 * pinned().verify_rate);
+  EXPECT_GT(nodes.b.dropped(DropReason::kVerifyLimit), 500u);
+}
+
 TEST(Binding, WithoutItNothingIsDelivered) {
   // All of A's bindings are lost; B is ready to talk, as far as A lets it.
   TwoNodes nodes(pinned());
