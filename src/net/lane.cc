@@ -115,6 +115,13 @@ class Lingering : public std::enable_shared_from_this<Lingering> {
     const auto self = std::make_shared<Lingering>(host, std::move(descriptor));
     self->timer_.at(IoLoop::now() + kTime, [self] { self->watch_.reset(); });
     self->wait();
+    // Peers that come, are cut off and do not close must not use up our descriptors.
+    auto& all = host.lingering;
+    std::erase_if(all, [](const std::weak_ptr<Lingering>& one) { return one.expired(); });
+    all.push_back(self);
+    if (all.size() <= LaneHost::Impl::kMaxLingering) return;
+    if (const auto oldest = all.front().lock()) oldest->end();
+    all.pop_front();
   }
   Lingering(LaneHost::Impl& host, flow::OwnedDescriptor descriptor)
       : descriptor_(std::move(descriptor)),
@@ -132,11 +139,13 @@ class Lingering : public std::enable_shared_from_this<Lingering> {
       const ssize_t size = ::recv(descriptor_.get(), unread.data(), unread.size(), MSG_DONTWAIT);
       if (size > 0 || (size < 0 && errno == EINTR)) continue;
       if (size < 0 && errno == EAGAIN) break;
-      watch_.reset();
-      timer_.cancel();
-      return;
+      return end();
     }
     wait();
+  }
+  void end() {
+    watch_.reset();
+    timer_.cancel();
   }
 
   flow::OwnedDescriptor descriptor_;

@@ -7,6 +7,7 @@
 // the loop's thread alone.
 #include <atomic>
 #include <condition_variable>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -24,6 +25,8 @@
 
 namespace sealane::net {
 
+class Lingering;
+
 // What all lanes of a host share.
 struct LaneHost::Impl {
   Impl(Clock& wall_clock, RandomSource& randomness) : clock(wall_clock), random(randomness) {}
@@ -31,7 +34,10 @@ struct LaneHost::Impl {
   RandomSource& random;
   session::SessionIdSource ids;
   ReceiveArena arena;  // the loop's thread only
-  IoLoop loop;         // last: its thread ends before the rest goes
+  // Closed connections that wait for the peer's end, oldest first; the loop's thread only.
+  static constexpr std::size_t kMaxLingering = 256;
+  std::deque<std::weak_ptr<Lingering>> lingering;
+  IoLoop loop;  // last: its thread ends before the rest goes
 };
 
 struct Lane::Impl : std::enable_shared_from_this<Lane::Impl> {

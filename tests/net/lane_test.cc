@@ -16,6 +16,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <mutex>
 #include <numeric>
 #include <random>
@@ -648,6 +649,47 @@ TEST(Lane, AStrangerIsCutOffSoon) {
   while (::recv(stranger, got.data(), got.size(), 0) > 0) {
   }
   ::close(stranger);
+}
+
+std::size_t open_descriptors() {
+  return static_cast<std::size_t>(std::distance(
+      std::filesystem::directory_iterator("/proc/self/fd"), std::filesystem::directory_iterator()));
+}
+
+// Who is cut off and does not close keeps a descriptor of ours for a while; not any number of them.
+TEST(Lane, PeersThatAreCutOffAndDoNotCloseDoNotUseUpDescriptors) {
+  const Ends ends;
+  TempDirectory directory;
+  LaneHost host(system_clock(), system_random());
+  auto listener =
+      std::move(host.listen({"unix:" + (directory / "s")}, ends.options(false)).value());
+  const std::size_t before = open_descriptors();
+  constexpr std::size_t kStrangers = 380;
+  sockaddr_un to{};
+  to.sun_family = AF_UNIX;
+  std::strcpy(to.sun_path, (directory / "s").c_str());
+  std::vector<int> strangers;
+  const Bytes junk(8192, std::byte{7});
+  for (std::size_t i = 0; i < kStrangers; ++i) {
+    const int stranger = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ASSERT_GE(stranger, 0);
+    strangers.push_back(stranger);
+    ASSERT_EQ(::connect(stranger, reinterpret_cast<const sockaddr*>(&to), sizeof to), 0);
+    static_cast<void>(::send(stranger, junk.data(), junk.size(), MSG_NOSIGNAL));
+  }
+  // Each of them is told the end. The oldest give way long before their time of five seconds is
+  // over.
+  const SteadyTime end = in(seconds(4));
+  for (const int stranger : strangers) {
+    std::array<std::byte, 4096> rest{};
+    while (::recv(stranger, rest.data(), rest.size(), 0) > 0) {
+    }
+  }
+  while (open_descriptors() > before + kStrangers + 256) {
+    ASSERT_LT(in(seconds(0)), end);
+    ::usleep(1000);
+  }
+  for (const int stranger : strangers) ::close(stranger);
 }
 
 TEST(Lane, AcceptingCanBeGivenUp) {
