@@ -220,19 +220,21 @@ class ConnectionListener final : public LaneListener {
  private:
   // Out of descriptors: those who wait in the kernel are asked for again after this.
   static constexpr auto kPause = std::chrono::milliseconds(100);
+  // Each costs us more than it costs who connects; then others get their turn.
+  static constexpr int kAcceptsPerTurn = 16;
 
   void wait() {
-    watch_->when_readable([this] { take_all(); });
+    watch_->when_readable([this] { take_some(); });
   }
 
-  void take_all() {
-    for (;;) {
+  void take_some() {
+    for (int round = 0; round < kAcceptsPerTurn; ++round) {
       std::optional<SocketAddress> from;
       auto accepted = accept_one(descriptor_.get(), from);
       if (!accepted.has_value()) {
         if (errno == ECONNABORTED || errno == EINTR) continue;
         if (errno == EAGAIN) return wait();
-        retry_->at(IoLoop::now() + kPause, [this] { take_all(); });
+        retry_->at(IoLoop::now() + kPause, [this] { take_some(); });
         return;
       }
       const auto lane = queue_->add(options_, false, {});
@@ -250,6 +252,7 @@ class ConnectionListener final : public LaneListener {
       }
       lane.value()->start(std::move(transport));
     }
+    retry_->at(IoLoop::now(), [this] { take_some(); });
   }
 
   LaneHost::Impl& host_;

@@ -692,6 +692,41 @@ TEST(Lane, PeersThatAreCutOffAndDoNotCloseDoNotUseUpDescriptors) {
   for (const int stranger : strangers) ::close(stranger);
 }
 
+// Connecting is cheaper than being connected to: a crowd must not keep the others' turn away.
+TEST(Lane, ACrowdAtTheDoorKeepsNobodyWaiting) {
+  const Ends ends;
+  TempDirectory directory;
+  LaneHost host(system_clock(), system_random());
+  constexpr std::size_t kCrowd = 100;
+  std::atomic<std::size_t> taken{0};
+  std::atomic<std::size_t> taken_before_the_others_turn{0};
+  LaneOptions options = ends.options(false);
+  options.prepare = [&](Lane&) {
+    if (++taken == 1) host.post([&] { taken_before_the_others_turn = taken.load(); });
+  };
+  auto listener = std::move(host.listen({"unix:" + (directory / "s")}, options).value());
+  sockaddr_un to{};
+  to.sun_family = AF_UNIX;
+  std::strcpy(to.sun_path, (directory / "s").c_str());
+  std::vector<int> crowd;
+  std::atomic<bool> go{false};
+  host.post([&] {
+    while (!go) ::usleep(100);
+  });
+  for (std::size_t i = 0; i < kCrowd; ++i) {
+    crowd.push_back(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(::connect(crowd.back(), reinterpret_cast<const sockaddr*>(&to), sizeof to), 0);
+  }
+  go = true;
+  for (const SteadyTime end = soon(); taken < kCrowd; ::usleep(1000)) {
+    ASSERT_LT(in(seconds(0)), end);
+  }
+  EXPECT_GT(taken_before_the_others_turn.load(), 0u);
+  EXPECT_LE(taken_before_the_others_turn.load(), 16u);
+  listener.reset();
+  for (const int one : crowd) ::close(one);
+}
+
 TEST(Lane, AcceptingCanBeGivenUp) {
   const Ends ends;
   LaneHost host(system_clock(), system_random());
