@@ -108,6 +108,8 @@ net::LaneOptions PipePeers::lane_options(bool lossy) const {
   net::LaneOptions options;
   options.identity = own_;
   options.psk = psk_;
+  // A line that fitted when the pipe began still goes when the path has become smaller.
+  options.fragment = lossy;
   if (flags_.peer == "any") {
     options.peer_code = net::PeerCode::kAny;
   } else {

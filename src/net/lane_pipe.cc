@@ -238,7 +238,7 @@ namespace {
 class DatagramPipe {
  public:
   DatagramPipe(Lane& lane, const PipeEnds& ends)
-      : lane_(lane), ends_(ends), framed_(lane.peer_is_sealane()) {}
+      : lane_(lane), ends_(ends), framed_(lane.peer_is_sealane()), most_(lane.payload_size() - 1) {}
 
   Result<void, Error> run() {
     const auto handler = [this](ByteSpan message) { on_message(message); };
@@ -292,7 +292,8 @@ class DatagramPipe {
   }
 
   bool send_line(ByteSpan line) {
-    const std::size_t most = lane_.payload_size() - 1;
+    // The byte pipe would cut what has become too large, and a cut line is two.
+    const std::size_t most = framed_ ? most_ : std::min(most_, lane_.payload_size() - 1);
     if (line.size() > most) {
       verdict_.fail({ErrorKind::kUsage, "a line of the input is " + std::to_string(line.size()) +
                                             " bytes long, but a message can have " +
@@ -302,9 +303,15 @@ class DatagramPipe {
     Bytes message;
     if (framed_) message.push_back(static_cast<std::byte>(Word::kData));
     message.insert(message.end(), line.begin(), line.end());
-    if (framed_) {
-      if (!lane_.send(kDatagramChannel, message).has_value()) return false;
-    } else if (!lane_.write(message).has_value()) {
+    Result<void, Error> sent = success();
+    if (!framed_) {
+      sent = lane_.write(message);
+    } else if (const auto ticket = lane_.send(kDatagramChannel, message); !ticket.has_value()) {
+      sent = ticket.error();
+    }
+    if (!sent.has_value()) {
+      // Why a lane ended, the reader says.
+      if (lane_.state() != LaneState::kClosed) verdict_.fail(sent.error());
       return false;
     }
     ends_.counters.sent += line.size();
@@ -395,6 +402,7 @@ class DatagramPipe {
   Lane& lane_;
   const PipeEnds& ends_;
   const bool framed_;
+  const std::size_t most_;  // bytes of a line
   Verdict verdict_;
   std::mutex mutex_;
   std::condition_variable changed_;
