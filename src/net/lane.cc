@@ -503,7 +503,11 @@ void Lane::Impl::on_writable() {
 
 // Tells waiters what has left.
 void Lane::Impl::publish() {
-  payload_size.store(core.payload_size(), std::memory_order_relaxed);
+  const std::size_t size = core.payload_size();
+  if (payload_size.exchange(size, std::memory_order_relaxed) != size) {
+    const Lock lock(batch_mutex);
+    if (batch.empty()) batch = core.make_batch();
+  }
   const auto done = static_cast<std::uint64_t>(core.sent_ticket());
   std::uint64_t newest = 0;
   while (!pending.empty() && pending.front().core <= done) newest = pending.pop_front().lane;
@@ -1045,6 +1049,7 @@ LaneStatistics Lane::statistics() const {
   out.packets_undecryptable = core.dropped(session::DropReason::kUndecryptable);
   out.key_renewals = core.own_renewals;
   out.peer_restarts = core.restarts;
+  out.black_holes = core.black_holes;
   out.round_trip = core.round_trip;
   out.key_age = core.own_key_age;
   return out;

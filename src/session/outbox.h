@@ -49,7 +49,10 @@ class Outbox {
   MessageBatch new_batch() const { return MessageBatch(capacity_); }
 
   // Later packets are at most this large. REQUIRES: at most the capacity.
-  void set_packet_size(std::size_t size) { packet_size_ = size; }
+  void set_packet_size(std::size_t size) {
+    packet_size_ = size;
+    if (open_.capacity() != 0 && open_.empty()) open_.reset(size);
+  }
 
   bool empty() const { return queue_.empty(); }
   std::size_t queued_bytes() const { return queued_bytes_ + open_size(); }

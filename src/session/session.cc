@@ -102,6 +102,8 @@ std::string_view describe(ProblemKind kind) {
       return "a message about packet sizes makes no sense";
     case ProblemKind::kTransport:
       return "the transport refused a packet";
+    case ProblemKind::kLargePacketsLost:
+      return "large packets no longer arrive, small ones do: a smaller packet size is looked for";
   }
   return "unknown";
 }

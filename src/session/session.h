@@ -164,6 +164,7 @@ enum class ProblemKind : std::uint8_t {
   kFragmentDropped,    // a fragment that fits nowhere
   kSizeMessage,        // a negotiation message that makes no sense
   kTransport,          // the adapter said that a packet was lost locally
+  kLargePacketsLost,  // the path stopped carrying packets of this size: a smaller one is looked for
 };
 std::string_view describe(ProblemKind kind);
 
@@ -255,6 +256,7 @@ struct Statistics {
   std::uint64_t silences = 0;  // how often the peer did not say that it is there
   std::uint64_t parked = 0;    // packets that waited for a key
   std::uint64_t parked_opened = 0;
+  std::uint64_t black_holes = 0;  // how often large packets vanished while small ones arrived
   std::uint64_t problems_unreported = 0;
   std::uint32_t undecryptable_in_row = 0;
   std::array<std::uint64_t, static_cast<std::size_t>(DropReason::kCount)> drops{};

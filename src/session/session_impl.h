@@ -18,6 +18,7 @@
 #include "session/parking.h"
 #include "session/session.h"
 #include "session/size_search.h"
+#include "session/size_watch.h"
 
 namespace sealane::session {
 
@@ -42,7 +43,6 @@ struct Session::Impl final : Outbox::Cutter {
     PathId to{};
     MutableByteSpan packet;
     OutputKind kind = OutputKind::kControl;
-    std::size_t probe_size = 0;
     // Of data: what it is sealed under.
     SessionId epoch;
     Generation own{};
@@ -66,6 +66,8 @@ struct Session::Impl final : Outbox::Cutter {
   void set_state(SessionState next);
   void progress();  // to the next state, if what it waits for is there
   void establish();
+  void follow_search();  // kEstablished: the size in use is the one that is known
+  void settle_watch();
   void begin_renewal();
   bool own_key_pending() const;
   void request_now();
@@ -125,6 +127,7 @@ struct Session::Impl final : Outbox::Cutter {
   void output_sent();
   void output_failed(OutputFailure failure);
   void packet_too_big(std::size_t size);
+  void search_below(std::size_t payload);
   bool choose_output();
   bool choose_key_exchange();
   bool choose_extension(Epoch& epoch);
@@ -229,6 +232,8 @@ struct Session::Impl final : Outbox::Cutter {
   Bytes scratch;  // for packets that are not data
 
   std::optional<SizeSearch> search;
+  std::optional<SizeWatch> watch;  // where the path may shrink and sizes are negotiated
+  bool looking_above = false;      // in kEstablished, without holding anything up
   std::vector<Bytes> pongs_due;
   std::size_t pong_bytes_due = 0;
 

@@ -437,13 +437,8 @@ void Session::Impl::handle_negotiation(Epoch& epoch, ByteSpan payload) {
       pongs_due.clear();
       pong_bytes_due = 0;
     }
-    // The peer cannot take more, whatever we found.
-    if (state == SessionState::kEstablished && search->done() && search->size() < payload_size) {
-      payload_size = search->size();
-      outbox.set_packet_size(payload_size + kPacketOverhead);
-    }
   } else if (const auto* pong = std::get_if<SizePong>(&parsed.value())) {
-    search->on_pong(*pong, now);
+    if (!watch || !watch->on_pong(*pong, now)) search->on_pong(*pong, now);
   } else if (pongs_due.size() < kMaxPongsDue &&
              (pongs_due.empty() || pong_bytes_due + payload.size() <= kMaxPongBytes) &&
              search->on_ping(now, !epoch.sealane)) {

@@ -193,11 +193,12 @@ bool Session::Impl::choose_negotiation() {
     return true;
   }
   if (!search || state == SessionState::kClosing) return false;
-  if (const auto ping = search->next_ping(now)) {
+  auto ping = search->next_ping(now);
+  if (!ping && watch && state == SessionState::kEstablished) ping = watch->next_ping(now);
+  if (ping) {
     Bytes payload(ping->size);
     encode_ping(ping->iteration, payload);
     seal_control(epoch, *epoch.proven, MessageType::kNegotiation, payload, OutputKind::kPing);
-    output.probe_size = ping->size;
     return true;
   }
   if (const auto control = search->next_control(now)) {
@@ -265,6 +266,7 @@ void Session::Impl::output_sent() {
   }
   statistics.messages_sent += output.data.batch.message_count();
   statistics.payload_bytes_sent += output.data.batch.payload_bytes();
+  if (watch) watch->on_sent(output.packet.size() - kPacketOverhead, now);
   if (output.data.completes) sent_ticket = output.data.ticket;
   outbox.recycle(std::move(output.data.batch));
 }
@@ -276,8 +278,7 @@ void Session::Impl::output_failed(OutputFailure failure) {
   const bool too_big = failure == OutputFailure::kTooBig;
   switch (output.kind) {
     case OutputKind::kPing:
-      if (too_big && search) search->on_too_big(output.probe_size, now);
-      progress();
+      if (too_big) packet_too_big(size);
       return;
     case OutputKind::kKeyExchange:
     case OutputKind::kControl:
@@ -307,14 +308,19 @@ void Session::Impl::packet_too_big(std::size_t size) {
   if (size <= kPacketOverhead) return;
   const std::size_t too_big = size - kPacketOverhead;
   if (!search) return;
-  if (search->searching()) {
+  if (state == SessionState::kEstablished && too_big <= payload_size) {
+    search_below(too_big);
+  } else if (search->searching()) {
     search->on_too_big(too_big, now);
-  } else if (state == SessionState::kEstablished && too_big <= payload_size) {
-    // The path carries less than it did. What waits is sent when its new size is known.
-    search->restart(too_big - 1, now);
-    set_state(SessionState::kNegotiation);
   }
   progress();
+}
+
+// The path carries less than it did. What waits is sent when its new size is known.
+void Session::Impl::search_below(std::size_t payload) {
+  looking_above = false;
+  search->restart(payload - 1, now);
+  set_state(SessionState::kNegotiation);
 }
 
 }  // namespace sealane::session

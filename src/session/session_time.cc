@@ -112,6 +112,7 @@ void Session::Impl::progress() {
     }
   }
   if (state == SessionState::kNegotiation && search && search->done()) establish();
+  if (state == SessionState::kEstablished && search) follow_search();
   // What was queued may still leave; sizes are not looked for any more.
   if (state == SessionState::kClosing && epoch != nullptr && ready(*epoch)) was_established = true;
 }
@@ -119,10 +120,29 @@ void Session::Impl::progress() {
 void Session::Impl::establish() {
   payload_size = std::min(search->size(), payload_limit);
   outbox.set_packet_size(payload_size + kPacketOverhead);
+  if (options.lossy && *options.negotiate) {
+    if (!watch) watch.emplace();
+    settle_watch();
+  }
   was_established = true;
   last_problem.reset();
   if (options.keepalive && current()->sealane) next_keepalive = now + *options.keepalive;
   set_state(SessionState::kEstablished);
+}
+
+void Session::Impl::follow_search() {
+  const std::size_t found = std::min(search->size(), payload_limit);
+  const bool other = found != payload_size;
+  if (other) {
+    payload_size = found;
+    outbox.set_packet_size(payload_size + kPacketOverhead);
+  }
+  if (watch && (other || looking_above) && !search->searching()) settle_watch();
+}
+
+void Session::Impl::settle_watch() {
+  looking_above = false;
+  watch->settle(payload_size, payload_limit, search->patience(), now);
 }
 
 // ---- own keys -----------------------------------------------------------------------------------
@@ -221,6 +241,8 @@ void Session::Impl::promote(std::size_t index) {
   chains = ChainPlanner();
   reassembler = Reassembler({.max_message_size = options.max_message_size});
   search.reset();
+  watch.reset();
+  looking_above = false;
   pongs_due.clear();
   pong_bytes_due = 0;
   forget_liveness();
@@ -283,6 +305,7 @@ void Session::Impl::resumed(SteadyTime at) {
   if (unbound_since) unbound_since = now;
   probe_at.reset();
   silence_at.reset();
+  if (watch && !search->searching()) settle_watch();
 }
 
 CloseReason Session::Impl::timeout_reason() const {
@@ -345,6 +368,7 @@ std::optional<SteadyTime> Session::Impl::deadline() const {
   if (state == SessionState::kEstablished) {
     earlier(next, probe_at);
     earlier(next, silence_at);
+    if (watch && !hold_until && !looking_above) earlier(next, watch->deadline());
   }
   earlier(next, close_until);
   earlier(next, idle_at);
@@ -400,6 +424,21 @@ void Session::Impl::on_deadline(SteadyTime at) {
     outbox.close_open();
   }
   if (search) search->on_deadline(now);
+  if (watch && state == SessionState::kEstablished && !hold_until && !looking_above) {
+    switch (watch->on_deadline(now)) {
+      case SizeWatch::Finding::kNothing:
+        break;
+      case SizeWatch::Finding::kTooLarge:
+        ++statistics.black_holes;
+        report(ProblemKind::kLargePacketsLost);
+        search_below(payload_size);
+        break;
+      case SizeWatch::Finding::kLookAbove:
+        looking_above = true;
+        search->look_above(payload_limit, now);
+        break;
+    }
+  }
   if (idle_at && now >= *idle_at) {
     idle_at.reset();
     if (last_traffic + kIdleTime > now) {

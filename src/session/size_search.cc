@@ -25,7 +25,7 @@ SizeSearch::Duration SizeSearch::wait() const {
   if (!round_trip_) return settings_.first_wait;
   return std::min(settings_.first_wait, 3 * *round_trip_ + kMinWait);
 }
-SizeSearch::Duration SizeSearch::spacing() const {
+SizeSearch::Duration SizeSearch::patience() const {
   return longest_trip_ ? 3 * *longest_trip_ + kMinWait : settings_.first_wait;
 }
 
@@ -57,12 +57,12 @@ std::optional<SizeControl> SizeSearch::next_control(SteadyTime now) {
   if (!own_done_ || !must_end() || end_copies_ == kCopies) return std::nullopt;
   if (end_copies_ == 0) {
     // Answers that are still under way must reach the peer before it stops listening for them.
-    if (now < last_heard_ + spacing()) return std::nullopt;
+    if (now < last_heard_ + patience()) return std::nullopt;
   } else if (now < next_end_) {
     return std::nullopt;
   }
   ++end_copies_;
-  next_end_ = now + spacing();
+  next_end_ = now + patience();
   return SizeControl{static_cast<std::uint32_t>(std::max(low_, kMinSize)), true};
 }
 
@@ -116,6 +116,7 @@ void SizeSearch::restart(std::size_t limit, SteadyTime now) {
   started_ = now;
   own_done_ = false;
   search_ = true;
+  above_ = 0;
   peer_largest_ = 0;
   ask_smallest_ = settings_.limit > kMinSize;
   // Copies of the end message that are still due stay due: a legacy peer waits for one for ever.
@@ -123,10 +124,25 @@ void SizeSearch::restart(std::size_t limit, SteadyTime now) {
   ask(settings_.limit, now);
 }
 
+void SizeSearch::look_above(std::size_t limit, SteadyTime now) {
+  SEALANE_CHECK(own_done_);
+  low_ = above_ = size();
+  if (limit <= low_) return;
+  settings_.limit = limit;
+  high_ = limit + 1;
+  started_ = now;
+  own_done_ = false;
+  peer_largest_ = 0;  // what comes back now is newer than what it said
+  ask(limit, now);
+}
+
 // Chooses the next size; ends where nothing is left to find out.
 void SizeSearch::advance(SteadyTime now) {
   if (high_ <= kMinSize + 1 || (low_ != 0 && high_ - low_ <= kPrecision)) return finish_own(now);
-  ask(low_ == 0 ? kMinSize : low_ + (high_ - low_) / 2, now);
+  std::size_t size = low_ == 0 ? kMinSize : low_ + (high_ - low_) / 2;
+  // The limit does not fit: most likely nothing above what was known does, so that is asked first.
+  if (above_ != 0 && low_ == above_) size = low_ + kPrecision;
+  ask(size, now);
   ask_smallest_ = false;
 }
 
@@ -154,7 +170,7 @@ std::optional<SteadyTime> SizeSearch::deadline() const {
     if (end_copies_ > 0) {
       earlier(next_end_);
     } else {
-      earlier(last_heard_ + spacing());
+      earlier(last_heard_ + patience());
     }
   }
   if (!peer_done_) {

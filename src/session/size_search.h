@@ -50,8 +50,11 @@ class SizeSearch {
   // The path, or our own end of it, does not carry a message of `size`.
   void on_too_big(std::size_t size, SteadyTime now);
 
-  // Looks again, below `size` only. The peer's part is over and stays over.
+  // Looks again, up to `limit` only, from nothing known. The peer's part is over and stays over.
   void restart(std::size_t limit, SteadyTime now);
+  // Looks above size(), up to `limit`, while that stays in use: it only grows. Where the path has
+  // not grown that takes two sizes' questions. REQUIRES: !searching().
+  void look_above(std::size_t limit, SteadyTime now);
 
   bool searching() const { return !own_done_; }
   // Both sides are finished, or time is up. Control messages may still be due.
@@ -59,13 +62,14 @@ class SizeSearch {
   // kMinSize .. limit; the best known so far until done().
   std::size_t size() const;
   std::optional<Duration> round_trip() const { return round_trip_; }
+  // What an answer may take, generously: three of the longest round trips; or the first wait.
+  Duration patience() const;
   std::optional<SteadyTime> deadline() const;
   void on_deadline(SteadyTime now);
 
  private:
   bool must_end() const { return peer_asked_ && (search_ || peer_ended_); }
   Duration wait() const;
-  Duration spacing() const;
   void ask(std::size_t size, SteadyTime now);
   void advance(SteadyTime now);
   void finish_own(SteadyTime now);
@@ -75,6 +79,7 @@ class SizeSearch {
   SteadyTime started_;
   std::size_t low_ = 0;                   // the largest size that has come back
   std::size_t high_ = 0;                  // does not fit, or is above the limit
+  std::size_t above_ = 0;                 // of look_above(): where it began
   std::optional<Duration> round_trip_;    // the shortest
   std::optional<Duration> longest_trip_;  // what an answer of ours may take, twice
 

@@ -488,6 +488,45 @@ class UdpRelay {
   std::unique_ptr<flow::Thread> thread_;
 };
 
+TEST(Lane, APathThatSwallowsLargePacketsIsNoticedAndUsed) {
+  const Ends ends;
+  LaneHost host_a(system_clock(), system_random());
+  LaneHost host_b(system_clock(), system_random());
+  std::mutex mutex;
+  std::vector<Bytes> heard;
+  const auto count = [&] {
+    const std::lock_guard lock(mutex);
+    return heard.size();
+  };
+  LaneOptions of_b = ends.options(false);
+  of_b.prepare = [&](Lane& lane) {
+    lane.set_handler(Channel{1}, [&](ByteSpan message) {
+      const std::lock_guard lock(mutex);
+      heard.push_back(to_bytes(message));
+    });
+  };
+  LaneOptions of_a = ends.options(true);
+  of_a.fragment = true;
+  auto listener = std::move(host_b.listen({"udp:127.0.0.1:0"}, of_b).value());
+  UdpRelay relay(listener->local());
+  auto a = std::move(host_a.dial(relay.address(), of_a, soon()).value());
+  auto b = std::move(listener->accept(soon()).value());
+  ASSERT_TRUE(a->wait_established(soon()).has_value());
+  ASSERT_EQ(a->payload_size(), 1392u);
+  relay.swallow_above(900);
+  for (const SteadyTime end = soon(); count() == 0;) {
+    ASSERT_LT(in(seconds(0)), end);
+    ASSERT_TRUE(a->send(Channel{1}, pattern(1300), soon()).has_value());
+    a->flush();
+    ::usleep(20'000);
+  }
+  EXPECT_LE(a->payload_size(), 900u - 53);
+  EXPECT_GE(a->payload_size(), 900u - 53 - 3);
+  EXPECT_EQ(a->statistics().black_holes, 1u);
+  const std::lock_guard lock(mutex);
+  EXPECT_EQ(heard[0], pattern(1300));
+}
+
 TEST(Lane, APortThatIsUnreachableForAWhileEndsNothing) {
   const Ends ends;
   std::atomic<bool> heard_a{false};  // outlive the lanes, whose handlers write to them

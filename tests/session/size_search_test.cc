@@ -178,6 +178,8 @@ TEST(SizeSearch, ALegacyPeerThatAsksIsLedToItsEnd) {
     EXPECT_TRUE(both.establish(20s));
     both.link.run_for(5s);
     EXPECT_EQ(both.b.death, "");
+    // What it said meanwhile, step by step and perhaps out of order, does not count for ever.
+    EXPECT_EQ(both.a.session.payload_size(), 1392u);
   }
 }
 

@@ -96,6 +96,7 @@ struct LaneStatistics {
   std::uint64_t packets_undecryptable = 0;
   std::uint64_t key_renewals = 0;  // ours
   std::uint64_t peer_restarts = 0;
+  std::uint64_t black_holes = 0;  // how often large packets vanished while small ones arrived
   std::optional<std::chrono::nanoseconds> round_trip;
   std::optional<std::chrono::nanoseconds> key_age;
   // What was dropped and why: names as in docs/protocol/session.md, only those above 0.
@@ -103,7 +104,7 @@ struct LaneStatistics {
 };
 
 enum class LaneEventKind : std::uint8_t {
-  kEstablished = 1,  // again after each kPeerRestarted
+  kEstablished = 1,  // again after each kPeerRestarted, and when a smaller packet size was found
   kPeerPinned,       // on first use: Lane::peer_identity()
   kPeerRestarted,    // the peer lives again under other keys; what it had not read is lost
   kProblem,          // something is wrong; the lane lives on. Each kind at most once a second
