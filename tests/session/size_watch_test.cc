@@ -129,11 +129,12 @@ Options udp() {
   return options;
 }
 
-// Says something large at each tenth of a second.
-void talk(TwoNodes& nodes, Node& from, std::chrono::nanoseconds time, std::size_t size = 1300) {
+// Says something large again and again.
+void talk(TwoNodes& nodes, Node& from, std::chrono::nanoseconds time, std::size_t size = 1300,
+          std::chrono::nanoseconds every = 100ms) {
   for (const SteadyTime end = nodes.link.now() + time; nodes.link.now() < end;) {
     nodes.send(from, std::string(size, 'x'));
-    nodes.link.run_for(100ms);
+    nodes.link.run_for(every);
   }
 }
 std::uint64_t black_holes(const TwoNodes& nodes, const Node& node) {
@@ -250,7 +251,7 @@ TEST(BlackHole, APathThatCarriesNothingIsNone) {
 
 TEST(BlackHole, LossIsRarelyTakenForOneAndCostsLittle) {
   std::uint64_t found = 0;
-  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 8; ++seed) {
     TwoNodes nodes(udp(), seed);
     ASSERT_TRUE(nodes.establish());
     nodes.link.weather = {.loss = 0.1, .duplication = 0.1, .delay = 20ms, .jitter = 20ms};
@@ -260,11 +261,11 @@ TEST(BlackHole, LossIsRarelyTakenForOneAndCostsLittle) {
     nodes.link.run_for(10s);
     expect_all_arrives(nodes, nodes.a, nodes.b);
   }
-  EXPECT_LE(found, 4u);  // of some 1200 checks; 0.19 to the fourth is 0.0013
+  EXPECT_LE(found, 3u);  // of some 480 checks; 0.19 to the fourth is 0.0013
 }
 
 TEST(BlackHole, TheSearchEndsWhateverThePathDoesMeanwhile) {
-  for (std::uint64_t seed = 1; seed <= 30; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 10; ++seed) {
     TwoNodes nodes(udp(), seed);
     ASSERT_TRUE(nodes.establish());
     for (int change = 0; change < 30; ++change) {
@@ -330,8 +331,8 @@ TEST(BlackHole, QuestionsAreBounded) {
     if (from == 0 && datagram.size() == size) ++equal;
     return true;
   });
-  talk(nodes, nodes.a, 1h, 400);
-  EXPECT_GE(equal, 3600 / 6u);
+  talk(nodes, nodes.a, 1h, 400, 1s);
+  EXPECT_GE(equal, 3600 / 7u);
   EXPECT_LE(equal, 3600 / 5u);
   // After 30, 60, 120, 240, 480 seconds, then each 600: two sizes, three copies.
   EXPECT_LE(above, 2 * SizeSearch::kCopies * 10u);
