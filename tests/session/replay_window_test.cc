@@ -41,7 +41,7 @@ struct Model {
   }
 };
 
-class ReplayWindowSizes : public testing::TestWithParam<std::int64_t> {};
+class ReplayWindowSizes : public ::testing::TestWithParam<std::int64_t> {};
 
 TEST_P(ReplayWindowSizes, AgreesWithTheModel) {
   const auto bits = static_cast<std::uint64_t>((GetParam() == 0 ? 256 : GetParam()) + 63) / 64 * 64;
@@ -65,7 +65,7 @@ TEST_P(ReplayWindowSizes, AgreesWithTheModel) {
   }
 }
 INSTANTIATE_TEST_SUITE_P(Sizes, ReplayWindowSizes,
-                         testing::Values(0, 1, 2, 64, 65, 128, 256, 1000, 4096));
+                         ::testing::Values(0, 1, 2, 64, 65, 128, 256, 1000, 4096));
 
 TEST(ReplayWindow, UncheckedTakesAll) {
   ReplayWindow window(-1);

@@ -11,8 +11,8 @@
 namespace sealane::session {
 
 inline const nlohmann::json& vectors() {
-  static const nlohmann::json loaded =
-      nlohmann::json::parse(std::ifstream(testing::data_path("session/secureio_vectors.json")));
+  static const nlohmann::json loaded = nlohmann::json::parse(
+      std::ifstream(sealane::testing::data_path("session/secureio_vectors.json")));
   return loaded;
 }
 
