@@ -49,7 +49,8 @@ struct PemBlock {
 
 // The first block of the text, whatever it holds.
 std::optional<PemBlock> read_pem(ByteSpan text) {
-  if (text.size() > kMaxRsaPemSize) return std::nullopt;
+  // Of nothing OpenSSL makes no source.
+  if (text.empty() || text.size() > kMaxRsaPemSize) return std::nullopt;
   const Memory in(BIO_new_mem_buf(text.data(), int_size(text)));
   if (!in) throw std::bad_alloc();
   char* name = nullptr;

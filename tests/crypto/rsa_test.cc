@@ -65,6 +65,9 @@ TEST(Rsa, RefusesWhatIsNoUsableKey) {
     return key.has_value() ? std::optional<RsaKeyError>() : key.error();
   };
   EXPECT_EQ(refused(""), RsaKeyError::kNotAKey);
+  // As a peer's challenge without a key gives it: no bytes, at no place.
+  EXPECT_EQ(RsaPublicKey::from_pem({}).error(), RsaKeyError::kNotAKey);
+  EXPECT_EQ(RsaPrivateKey::from_pem({}).error(), RsaKeyError::kNotAKey);
   EXPECT_EQ(refused(pem_of("A", "private")), RsaKeyError::kNotAKey);
   EXPECT_EQ(refused(key_file("ed25519.pem")), RsaKeyError::kNotAKey);
   EXPECT_EQ(refused(key_file("rsa_pss.pem")), RsaKeyError::kNotAKey);
