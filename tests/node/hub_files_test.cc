@@ -141,6 +141,7 @@ TEST(HubSettingsTest, MistakesAreNamedWithTheirLine) {
   EXPECT_NE(mistake_in("[client]\nday = 2020-01-01").find("line 2"), std::string::npos);
   EXPECT_NE(mistake_in("[group.a]\nmembers = []").find("id"), std::string::npos);
   EXPECT_NE(mistake_in("= = =").find("line 1"), std::string::npos);
+  EXPECT_NE(mistake_in("\n[~hub]\n").find("line 2"), std::string::npos);
   EXPECT_NE(mistake_in("[hub]\nqueue_bytes = 10\nqueue_total_bytes = 9").find("queue_bytes"),
             std::string::npos);
   EXPECT_NE(mistake_in("client = 1").find("table"), std::string::npos);
