@@ -39,17 +39,35 @@ class Side:
         return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
-def compare(work, ours, peer, peer_name, goal, pairs=None):
-    """One row: the median ratio peer/ours of wall time over interleaved pairs, and its quartiles."""
+def interleaved(ours, peer, pairs=None):
+    """What both gave, as pairs of runs right after each other; the first pair is dropped."""
     runs = []
     for i in range((pairs or PAIRS) + 1):
         # Each side goes first in every other pair.
         if i % 2 == 0:
-            a, b = ours.run(), peer.run()
+            a, b = ours(), peer()
         else:
-            b, a = peer.run(), ours.run()
+            b, a = peer(), ours()
         runs.append((a, b))
-    runs = runs[1:]
+    return runs[1:]
+
+
+def row_of(work, values, peer_name, unit, goal, more_is_better=False):
+    """One row of pairs of numbers: medians, and the median and quartiles of how many times better ours is."""
+    ratios = [a / b if more_is_better else b / a for a, b in values]
+    low, _, high = statistics.quantiles(ratios, n=4)
+    row = {"work": work, "ours": round(statistics.median(a for a, _ in values), 4),
+           "peer": round(statistics.median(b for _, b in values), 4), "peer_name": peer_name,
+           "unit": unit, "ratio": round(statistics.median(ratios), 3),
+           "spread": [round(low, 3), round(high, 3)], "goal": goal}
+    print(f"{work}: {row['ours']} {unit} against {row['peer']} {unit} ({peer_name}), ratio {row['ratio']} "
+          f"{row['spread']}; goal {goal}", file=sys.stderr)
+    return row
+
+
+def compare(work, ours, peer, peer_name, goal, pairs=None):
+    """One row: the median ratio peer/ours of wall time over interleaved pairs, and its quartiles."""
+    runs = interleaved(ours.run, peer.run, pairs)
     ratios = sorted(b[0] / a[0] for a, b in runs)
     middle = [statistics.median(run[side][what] for run in runs)
               for side in (0, 1) for what in (0, 1, 2)]

@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 
-from _compare import PAIRS, print_rows, skipped
+from _compare import PAIRS, interleaved, print_rows, row_of, skipped
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PROGRAM = ROOT / "build" / "bench" / "bench" / "bench_lane"
@@ -66,23 +66,7 @@ def go(name):
 
 
 def pairs(work, own, peer, peer_name, goal):
-    runs = []
-    for i in range(PAIRS + 1):
-        if i % 2 == 0:
-            a, b = own(), peer()
-        else:
-            b, a = peer(), own()
-        runs.append((a, b))
-    runs = runs[1:]
-    ratios = [b / a for a, b in runs]
-    low, _, high = statistics.quantiles(ratios, n=4)
-    row = {"work": work, "ours": round(statistics.median(a for a, _ in runs), 1),
-           "peer": round(statistics.median(b for _, b in runs), 1), "peer_name": peer_name,
-           "unit": "ns", "ratio": round(statistics.median(ratios), 3),
-           "spread": [round(low, 3), round(high, 3)], "goal": goal}
-    print(f"{work}: {row['ours']} ns against {row['peer']} ns ({peer_name}), ratio {row['ratio']} "
-          f"{row['spread']}; goal {goal}", file=sys.stderr)
-    return row
+    return row_of(work, interleaved(own, peer), peer_name, "ns", goal)
 
 
 def alone(work, name, goal):

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import legacy_peer  # noqa: E402
+from local_hub import free_port, frame, profile, read_challenge, read_whole_frame, wait_for  # noqa: E402
 
 SEALANE = os.environ.get("SEALANE", "build/release/sealane")
 LONG = bool(os.environ.get("SEALANE_INTEROP_LONG"))
@@ -42,14 +43,6 @@ def sealane(*command, code=0, **options):
     done = subprocess.run([SEALANE, *command], capture_output=True, timeout=120, **options)
     expect(done.returncode == code, f"sealane {' '.join(command)}: {done.returncode}, {done.stderr.decode()}")
     return done.stdout.decode() if code == 0 else done.stderr.decode()
-
-
-def profile(path, hub, client_id, private_key, fingerprint=None):
-    """The file that `sealane hub enrol` makes, for a key that is here already."""
-    path.touch(mode=0o600)
-    path.write_text(f"hub: tcp:127.0.0.1:{hub[1]}\n" + (f"fingerprint: {fingerprint}\n" if fingerprint else "")
-                    + f"id: {client_id.hex()}\nname: {path.stem}\n" + private_key)
-    return path
 
 
 class Listener:
@@ -79,30 +72,6 @@ class Listener:
         expect(self.process.wait(60) == 0, "sealane listen ends well")
 
 
-def frame(payload):
-    return len(payload).to_bytes(2, "big") + payload
-
-
-def read_exactly(sock, size):
-    data = b""
-    while len(data) < size:
-        chunk = sock.recv(size - len(data))
-        if not chunk:
-            raise EOFError
-        data += chunk
-    return data
-
-
-def read_whole_frame(sock):
-    return read_exactly(sock, int.from_bytes(read_exactly(sock, 2), "big"))
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class SealaneHub:
     def __init__(self, folder):
         self.folder, self.state, self.port = folder, folder / "hub", free_port()
@@ -130,14 +99,10 @@ class SealaneHub:
         self.process = subprocess.Popen([SEALANE, "hub", "serve", "--state", str(self.state), "--config",
                                          str(self.config), "--listen", f"tcp:127.0.0.1:{self.port}"],
                                         stdout=subprocess.DEVNULL, stderr=open(self.folder / "hub.log", "ab"))
-        for _ in range(600):
-            try:
-                socket.create_connection(self.address, timeout=1).close()
-                return
-            except OSError:
-                expect(self.process.poll() is None, "the hub ended: " + (self.folder / "hub.log").read_text())
-                time.sleep(0.1)
-        expect(False, "the hub does not listen")
+        try:
+            wait_for(self.port, self.process)
+        except RuntimeError as error:
+            expect(False, f"{error}: " + (self.folder / "hub.log").read_text())
 
     def client(self, name):
         client = legacy_peer.Client(self.address, *self.people[name])
@@ -270,12 +235,7 @@ def hostile_clients(hub, witness):
 
     def raw():
         sock = socket.create_connection(hub.address, timeout=60)
-        payload = read_whole_frame(sock)
-        size = int.from_bytes(payload[:2], "big")
-        hub_key = serialization.load_pem_public_key(payload[2:2 + size])
-        client_id, key = hub.people[name]
-        answer = client_id + key.sign(payload[2 + size:], legacy_peer.pss(), hashes.SHA256())
-        return sock, hub_key, frame(legacy_peer.encrypt(hub_key, answer))
+        return (sock, *read_challenge(sock, *hub.people[name]))
 
     sock, hub_key, response = raw()
     for at in range(len(response)):  # byte by byte
