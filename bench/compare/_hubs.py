@@ -46,6 +46,15 @@ def sealane(folder, settings):
 
 
 @contextlib.contextmanager
+def python(clients):
+    """The Python stand-in for the legacy hub, with the clients that are listed in a folder: (process, address)"""
+    port = local_hub().free_port()
+    argv = [sys.executable, str(BACKBONE / "legacy_peer.py"), str(port), str(clients)]
+    with local_hub().serving(argv, port, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        yield process, ("127.0.0.1", port)
+
+
+@contextlib.contextmanager
 def nats(folder, settings):
     """nats-server with TLS, its certificate in folder/cert.pem: (process, address)"""
     certificate, key = folder / "cert.pem", folder / "key.pem"

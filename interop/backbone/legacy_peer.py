@@ -5,9 +5,12 @@ a message without data ends its recipient, the end of a stream is taken for noth
 """
 import json
 import os
+import pathlib
 import queue
+import signal
 import socket
 import struct
+import sys
 import threading
 import time
 import uuid
@@ -296,3 +299,17 @@ class Hub:
 
 def new_id():
     return uuid.uuid4().bytes
+
+
+def main():
+    """legacy_peer.py PORT DIR: a hub as a process, with the clients of a folder as `sealane hub enrol` lists them."""
+    keys = {}
+    for path in pathlib.Path(sys.argv[2]).iterdir():
+        text = path.read_bytes()
+        keys[bytes.fromhex(path.name)] = text[text.index(b"-----BEGIN"):]
+    Hub(int(sys.argv[1]), keys, {"heartbeat_interval": 5, "heartbeat_timeout": 20})
+    signal.pause()
+
+
+if __name__ == "__main__":
+    main()
