@@ -166,7 +166,7 @@ struct ClientConnection::Impl : Parts {
         if (!opener) {
           last_input = now;
           link.open(options.key, std::move(payload));
-        } else if (const auto plain = opener->open(payload)) {
+        } else if (const auto plain = opener->open(std::move(payload))) {
           last_input = now;
           asked = false;
           on_plain(*plain, true);
@@ -484,8 +484,8 @@ struct ClientConnection::Impl : Parts {
   }
 
   void on_delivery(DeliveryMessage& delivery) {
-    auto content = decode_content(delivery.content);
-    if (!content) {
+    const auto head = decode_content_head(delivery.content);
+    if (!head) {
       ++counters.undecodable;
       return;
     }
@@ -494,16 +494,17 @@ struct ClientConnection::Impl : Parts {
     incoming.sender = delivery.sender;
     incoming.group = delivery.group;
     incoming.accepted_at = from_ms(delivery.time_ms);
-    incoming.sealed = content->sealed;
-    incoming.part = content->part;
-    incoming.data = std::move(content->data);
+    incoming.sealed = head->sealed;
+    incoming.part = head->part;
+    incoming.data = to_bytes(ByteSpan(delivery.content).subspan(head->size));
     deliver(std::move(incoming));
   }
 
   // ---- output ----
-  void put(ByteSpan plain) {
+  void put(ByteSpan plain) { put(std::initializer_list<ByteSpan>{plain}); }
+  void put(std::initializer_list<ByteSpan> pieces) {
     last_sent = now;
-    link.put(plain);
+    link.put(pieces);
   }
   void put_c2s(C2sType type, std::string_view data) { put(c2s(type, data)); }
 
@@ -515,11 +516,11 @@ struct ClientConnection::Impl : Parts {
       return SendError::kNoFeature;
     }
     if (upgraded()) {
-      Bytes content = encode(
-          Content{.part = message.part, .sealed = false, .data = sealane::to_bytes(message.data)});
-      if (content.size() > max_content) return SendError::kTooLarge;
-      put(encode(ExtensionMessage{
-          SendMessage{.to = message.to, .ref = message.ref, .content = std::move(content)}}));
+      Bytes head = encode(Content{.part = message.part, .sealed = false, .data = {}});
+      if (head.size() + message.data.size() > max_content) return SendError::kTooLarge;
+      const Bytes first = encode(ExtensionMessage{
+          SendMessage{.to = message.to, .ref = message.ref, .content = std::move(head)}});
+      put({first, message.data});
     } else {
       if (message.data.empty() && !options.allow_empty) return SendError::kEmpty;
       if (message.data.size() > max_legacy_data(options)) return SendError::kTooLarge;

@@ -107,6 +107,7 @@ class Fields {
     return value == 1;
   }
   Bytes rest() { return to_bytes(*in_.bytes(in_.remaining())); }
+  bool ok() const { return ok_; }
   bool more() const { return ok_ && !in_.empty(); }
   bool whole() const { return ok_ && in_.empty(); }
   void refuse() { ok_ = false; }
@@ -218,23 +219,34 @@ Bytes encode(const Content& content) {
   return out.take();
 }
 
-std::optional<Content> decode_content(ByteSpan bytes) {
+std::optional<ContentHead> decode_content_head(ByteSpan bytes) {
   Fields in(bytes);
   const auto flags = in.number<std::uint8_t>();
   if ((flags & ~(kPartFlag | kSealedFlag)) != 0) in.refuse();
-  Content content;
-  content.sealed = (flags & kSealedFlag) != 0;
+  ContentHead head{.part = {}, .sealed = (flags & kSealedFlag) != 0, .size = 1};
   if ((flags & kPartFlag) != 0) {
     Part part;
     part.whole = in.number<std::uint64_t>();
     part.index = in.number<std::uint32_t>();
     part.count = in.number<std::uint32_t>();
     if (part.count > Part::kMaxCount || part.index >= part.count) in.refuse();
-    content.part = part;
+    head.part = part;
+    head.size += Part::kEncodedSize;
   }
-  content.data = in.rest();
-  if (!in.whole()) return std::nullopt;
-  return content;
+  if (!in.ok()) return std::nullopt;
+  return head;
+}
+
+std::optional<Content> decode_content(ByteSpan bytes) {
+  const auto head = decode_content_head(bytes);
+  if (!head) return std::nullopt;
+  return Content{
+      .part = head->part, .sealed = head->sealed, .data = to_bytes(bytes.subspan(head->size))};
+}
+
+void set_sealed(MutableByteSpan content, bool sealed) {
+  constexpr std::byte kFlag{kSealedFlag};
+  content[0] = sealed ? content[0] | kFlag : content[0] & ~kFlag;
 }
 
 Bytes encode(const ExtensionMessage& message) {

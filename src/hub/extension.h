@@ -57,6 +57,15 @@ struct Content {
 };
 Bytes encode(const Content& content);
 std::optional<Content> decode_content(ByteSpan bytes);  // nothing: flags that are unknown, cut
+// The same without a copy of the data, which begin at `size`.
+struct ContentHead {
+  std::optional<Part> part;
+  bool sealed = false;
+  std::size_t size = 0;
+};
+std::optional<ContentHead> decode_content_head(ByteSpan bytes);
+// REQUIRES: decode_content_head(content).
+void set_sealed(MutableByteSpan content, bool sealed);
 
 struct SendMessage {
   ClientId to;

@@ -185,7 +185,7 @@ struct HubConnection::Impl : Parts {
           link.open(options->key, std::move(payload));
           return;
         }
-        if (auto plain = opener->open(payload)) {
+        if (auto plain = opener->open(std::move(payload))) {
           last_input = now;
           on_plain(*plain);
         } else {
@@ -382,7 +382,7 @@ struct HubConnection::Impl : Parts {
       ++counters.undecodable;
     } else if (auto* c2c = std::get_if<C2cMessage>(&message.value())) {
       submit(c2c->to, std::nullopt,
-             Content{.part = {}, .sealed = false, .data = std::move(c2c->data)});
+             encode(Content{.part = {}, .sealed = false, .data = std::move(c2c->data)}));
     } else if (auto* c2s = std::get_if<C2sMessage>(&message.value())) {
       on_c2s(*c2s);
     } else {
@@ -404,10 +404,10 @@ struct HubConnection::Impl : Parts {
     }
   }
 
-  void submit(const ClientId& to, std::optional<SenderRef> ref, Content content) {
-    content.sealed = link.sealed();
+  void submit(const ClientId& to, std::optional<SenderRef> ref, Bytes content) {
+    set_sealed(content, link.sealed());
     ++counters.messages_in;
-    events.push_back(Submitted{.to = to, .ref = ref, .content = encode(content)});
+    events.push_back(Submitted{.to = to, .ref = ref, .content = std::move(content)});
   }
 
   void on_extension(ByteSpan plain) {
@@ -418,13 +418,13 @@ struct HubConnection::Impl : Parts {
     }
     ExtensionMessage& message = decoded.value();
     if (auto* send = std::get_if<SendMessage>(&message)) {
-      auto content = decode_content(send->content);
-      if (!content || (content->part && !features.has(Feature::kParts))) {
+      const auto head = decode_content_head(send->content);
+      if (!head || (head->part && !features.has(Feature::kParts))) {
         ++counters.undecodable;
         return;
       }
       const bool receipts = features.has(Feature::kReceipts) || features.has(Feature::kErrors);
-      submit(send->to, receipts ? send->ref : std::nullopt, std::move(*content));
+      submit(send->to, receipts ? send->ref : std::nullopt, std::move(send->content));
     } else if (const auto* received = std::get_if<ReceivedMessage>(&message);
                received != nullptr && features.has(Feature::kReceipts)) {
       events.push_back(Acknowledged{received->id});
@@ -442,12 +442,13 @@ struct HubConnection::Impl : Parts {
   }
 
   // ---- output ----
-  void put(ByteSpan plain, std::optional<DeliveryId> mark = std::nullopt) {
+  void put(ByteSpan plain) { put({plain}, std::nullopt); }
+  void put(std::initializer_list<ByteSpan> pieces, std::optional<DeliveryId> mark) {
     if (link.output_size() == 0) {  // from now on it must move
       last_output = now;
       output_moved = false;
     }
-    link.put(plain, mark);
+    link.put(pieces, mark);
   }
   void put_c2s(C2sType type, std::string_view data) { put(c2s(type, data)); }
 
@@ -495,24 +496,23 @@ struct HubConnection::Impl : Parts {
     const std::optional<DeliveryId> mark =
         features.has(Feature::kReceipts) ? std::nullopt : std::optional(delivery.id);
     if (features.has(Feature::kFrom)) {
-      auto content = decode_content(delivery.content);
-      if (!content || (content->part && !features.has(Feature::kParts))) {
-        return DeliverError::kTooLarge;
-      }
-      put(encode(ExtensionMessage{DeliveryMessage{
-              .id = delivery.id,
-              .time_ms = to_ms(delivery.accepted_at),
-              .sender = delivery.sender,
-              .group = features.has(Feature::kGroups) ? delivery.group : std::nullopt,
-              .content = to_bytes(delivery.content)}}),
-          mark);
+      const auto head = decode_content_head(delivery.content);
+      if (!head || (head->part && !features.has(Feature::kParts))) return DeliverError::kTooLarge;
+      // The content, which comes last, goes from the queue into the frame.
+      const Bytes first = encode(ExtensionMessage{
+          DeliveryMessage{.id = delivery.id,
+                          .time_ms = to_ms(delivery.accepted_at),
+                          .sender = delivery.sender,
+                          .group = features.has(Feature::kGroups) ? delivery.group : std::nullopt,
+                          .content = {}}});
+      put({first, delivery.content}, mark);
     } else {
       auto content = decode_content(delivery.content);
       // A part means nothing on a wire without them.
       if (!content || content->part || content->data.size() + 1 > max_content()) {
         return DeliverError::kTooLarge;
       }
-      put(encode(Message{C2cMessage{.to = *id, .data = std::move(content->data)}}), mark);
+      put({encode(Message{C2cMessage{.to = *id, .data = std::move(content->data)}})}, mark);
     }
     ++counters.messages_out;
     return success();

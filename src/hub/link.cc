@@ -49,23 +49,25 @@ void Link::put_clear(ByteSpan payload) {
   append({.ready = true, .size = size, .frame = std::move(frame), .mark = std::nullopt});
 }
 
-void Link::put(ByteSpan plain, std::optional<DeliveryId> mark) {
+void Link::put(std::initializer_list<ByteSpan> pieces, std::optional<DeliveryId> mark) {
   if (!sealer_) {
+    Bytes plain;
+    for (const ByteSpan piece : pieces) plain.insert(plain.end(), piece.begin(), piece.end());
     SEALANE_CHECK(peer_key_ && plain.size() <= max_plain_size(peer_key_->size()));
     const std::size_t size = kFrameHeaderSize + encrypted_size(plain.size(), peer_key_->size());
     append({.ready = false, .size = size, .frame = {}, .mark = mark});
-    start(EncryptJob{.key = peer_key_, .plain = to_bytes(plain)}, JobPurpose::kOutput);
+    start(EncryptJob{.key = peer_key_, .plain = std::move(plain)}, JobPurpose::kOutput);
     return;
   }
   if (!pending_.empty() || pace_) {
     Bytes frame;
-    sealer_->seal(plain, frame);
+    sealer_->seal(pieces, frame);
     const std::size_t size = frame.size();
     append({.ready = true, .size = size, .frame = std::move(frame), .mark = mark});
     return;
   }
   const std::size_t before = buffer_.size();
-  sealer_->seal(plain, buffer_);
+  sealer_->seal(pieces, buffer_);
   ready_size_ += buffer_.size() - before;
   total_ready_ += buffer_.size() - before;
   ++frames_out_;

@@ -2,6 +2,7 @@
 // Link: what both sides of a connection share. Frames out in the order in which they were put,
 // although some wait for a job; jobs and their outcomes in order; what has left.
 #include <deque>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 
@@ -39,9 +40,9 @@ class Link {
 
   // ---- output ----
   void put_clear(ByteSpan payload);
-  // One message: sealed once seal() was called, else encrypted to the peer's key. `mark` comes out
-  // of next_left() once it has left. REQUIRES: it fits.
-  void put(ByteSpan plain, std::optional<DeliveryId> mark = std::nullopt);
+  // One message, in pieces: sealed once seal() was called, else encrypted to the peer's key. `mark`
+  // comes out of next_left() once it has left. REQUIRES: it fits.
+  void put(std::initializer_list<ByteSpan> pieces, std::optional<DeliveryId> mark = std::nullopt);
   void set_peer_key(std::shared_ptr<const crypto::RsaPublicKey> key) { peer_key_ = std::move(key); }
   const std::shared_ptr<const crypto::RsaPublicKey>& peer_key() const { return peer_key_; }
   void seal(SealedFrames frames) { sealer_.emplace(std::move(frames)); }

@@ -45,25 +45,32 @@ crypto::AeadNonce SealedFrames::next_nonce() const {
   return nonce;
 }
 
-void SealedFrames::seal(ByteSpan plain, Bytes& out) {
-  SEALANE_CHECK(plain.size() <= kMaxSealedPlainSize);
+void SealedFrames::seal(std::span<const ByteSpan> pieces, Bytes& out) {
+  std::size_t plain_size = 0;
+  for (const ByteSpan piece : pieces) plain_size += piece.size();
+  SEALANE_CHECK(plain_size <= kMaxSealedPlainSize);
   const std::size_t at = out.size();
-  const std::size_t payload_size = plain.size() + crypto::kAeadTagSize;
+  const std::size_t payload_size = plain_size + crypto::kAeadTagSize;
+  ByteArray<kFrameHeaderSize> header;
+  store_integer(header, static_cast<std::uint16_t>(payload_size));
+  out.insert(out.end(), header.begin(), header.end());
+  for (const ByteSpan piece : pieces) out.insert(out.end(), piece.begin(), piece.end());
   out.resize(at + kFrameHeaderSize + payload_size);
-  const MutableByteSpan frame = MutableByteSpan(out).subspan(at);
-  store_integer(frame, static_cast<std::uint16_t>(payload_size));
-  aead_->seal(next_nonce(), frame.first(kFrameHeaderSize), plain, frame.subspan(kFrameHeaderSize));
+  const MutableByteSpan payload = MutableByteSpan(out).subspan(at + kFrameHeaderSize);
+  aead_->seal(next_nonce(), header, payload.first(plain_size), payload);
   ++count_;
 }
 
-std::optional<Bytes> SealedFrames::open(ByteSpan payload) {
+std::optional<Bytes> SealedFrames::open(Bytes payload) {
   if (payload.size() < crypto::kAeadTagSize) return std::nullopt;
   ByteArray<kFrameHeaderSize> header;
   store_integer(header, static_cast<std::uint16_t>(payload.size()));
-  Bytes plain(payload.size() - crypto::kAeadTagSize);
+  const std::size_t plain_size = payload.size() - crypto::kAeadTagSize;
+  const auto plain = MutableByteSpan(payload).first(plain_size);
   if (!aead_->open(next_nonce(), header, payload, plain).has_value()) return std::nullopt;
   ++count_;
-  return plain;
+  payload.resize(plain_size);
+  return payload;
 }
 
 UpgradeKeys derive_keys(const crypto::SharedSecret& secret,

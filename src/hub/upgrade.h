@@ -23,6 +23,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string_view>
 
 #include "crypto/aead.h"
@@ -53,11 +54,12 @@ class SealedFrames {
  public:
   static constexpr std::size_t kNonceMaskSize = crypto::kAeadNonceSize;
   SealedFrames(const crypto::AeadKey& key, const crypto::AeadNonce& mask);
-  // Appends the whole frame. REQUIRES: plain.size() <= kMaxSealedPlainSize.
-  void seal(ByteSpan plain, Bytes& out);
-  // Of a payload: replayed, reordered, spliced or damaged ones do not open. A failure changes
-  // nothing.
-  std::optional<Bytes> open(ByteSpan payload);
+  // Appends the whole frame of a message that lies in pieces. REQUIRES: together they have at most
+  // kMaxSealedPlainSize bytes.
+  void seal(std::span<const ByteSpan> pieces, Bytes& out);
+  // Of a payload, in its buffer: replayed, reordered, spliced or damaged ones do not open. A
+  // failure does not count as a frame.
+  std::optional<Bytes> open(Bytes payload);
 
  private:
   crypto::AeadNonce next_nonce() const;
