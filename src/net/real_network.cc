@@ -57,6 +57,12 @@ class RealConnection final : public Connection {
     if (errno == EAGAIN || errno == EINTR) return std::size_t{0};
     return network_error(errno, "write");
   }
+  NetworkResult<std::size_t> try_read(MutableByteSpan buffer) override {
+    SEALANE_CHECK(!read_done_ && !buffer.empty());
+    const ssize_t size = ::recv(descriptor_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (size < 0 && (errno == EAGAIN || errno == EINTR)) return std::size_t{0};
+    return received(size);
+  }
   void shutdown_write() override {
     if (resets_) set_linger(false);
     static_cast<void>(::shutdown(descriptor_.get(), SHUT_WR));
@@ -84,10 +90,12 @@ class RealConnection final : public Connection {
     if (size < 0 && (errno == EAGAIN || errno == EINTR)) {
       return watch_.when_readable([this] { go_on_reading(); });
     }
-    const auto done = std::exchange(read_done_, nullptr);
-    if (size > 0) return done(static_cast<std::size_t>(size));
-    if (size == 0) return done(NetworkError{NetworkErrorCode::kClosed, "the peer is done"});
-    done(network_error(errno, "read"));
+    std::exchange(read_done_, nullptr)(received(size));
+  }
+  static NetworkResult<std::size_t> received(ssize_t size) {
+    if (size > 0) return static_cast<std::size_t>(size);
+    if (size == 0) return NetworkError{NetworkErrorCode::kClosed, "the peer is done"};
+    return network_error(errno, "read");
   }
   void go_on_writing() {
     while (!write_rest_.empty()) {

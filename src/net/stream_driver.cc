@@ -238,7 +238,8 @@ class Stream final : public StreamConnection, public std::enable_shared_from_thi
       handler_->after_step(now());
       if (abort_wanted_) break;
       if (send_some()) again_ = true;
-      if (offer_input()) again_ = true;
+      if (offer_input() || read_at_once()) again_ = true;
+      if (!handler_) return;  // the read said that it is over
     } while (again_ && ++rounds < kRounds);
     in_step_ = false;
     if (abort_wanted_) return finish({NetworkErrorCode::kCancelled, "given up"});
@@ -322,10 +323,24 @@ class Stream final : public StreamConnection, public std::enable_shared_from_thi
     return ended_ && end_told_ && jobs_.empty();
   }
 
+  bool may_read() const {
+    if (reading_ || ended_ || !rest_.empty()) return false;
+    if (!close_wanted_ && (!may_receive() || now() < receive_after_)) return false;
+    return !close_wanted_ || finished_;  // else its output is still on the way
+  }
+
+  // True if something came. Asked only where the last read filled the buffer: then there is
+  // probably more, and to wait for it first would cost two more system calls.
+  bool read_at_once() {
+    if (!std::exchange(filled_, false) || !may_read()) return false;
+    const auto result = connection_->try_read(MutableByteSpan(buffer_.get(), options_.read_size));
+    if (result.has_value() && result.value() == 0) return false;
+    take_read(result);
+    return true;
+  }
+
   void read_more() {
-    if (reading_ || ended_ || !rest_.empty()) return;
-    if (!close_wanted_ && (!may_receive() || now() < receive_after_)) return;
-    if (close_wanted_ && !finished_) return;  // its output is still on the way
+    if (!may_read()) return;
     reading_ = true;
     connection_->read(MutableByteSpan(buffer_.get(), options_.read_size),
                       [weak = weak_from_this()](const NetworkResult<std::size_t>& result) {
@@ -336,7 +351,14 @@ class Stream final : public StreamConnection, public std::enable_shared_from_thi
 
   void on_read(const NetworkResult<std::size_t>& result) {
     reading_ = false;
+    take_read(result);
+    step();
+  }
+
+  // It may be over afterwards.
+  void take_read(const NetworkResult<std::size_t>& result) {
     if (result.has_value()) {
+      filled_ = result.value() == options_.read_size;
       if (!close_wanted_) rest_ = ByteSpan(buffer_.get(), result.value());
       if (options_.receive_limit) {
         receive_after_ = options_.receive_limit->take(result.value(), now());
@@ -348,7 +370,6 @@ class Stream final : public StreamConnection, public std::enable_shared_from_thi
     } else {
       return finish({NetworkErrorCode::kReset, result.error().detail});
     }
-    step();
   }
 
   void arm_timer() {
@@ -410,6 +431,7 @@ class Stream final : public StreamConnection, public std::enable_shared_from_thi
   SteadyTime receive_after_{};
   std::optional<SteadyTime> close_by_;
   bool reading_ = false;
+  bool filled_ = false;  // the last read took as much as the buffer holds
   bool writing_ = false;
   bool broken_ = false;  // writing failed: output is dropped
   bool ended_ = false;   // the peer's FIN came

@@ -51,6 +51,12 @@ class Connection {
     static_cast<void>(data);
     return std::size_t{0};
   }
+  // What is there at once, without waiting: 0..size bytes; otherwise as read(). Not while a read is
+  // under way. A connection may always say 0.
+  virtual NetworkResult<std::size_t> try_read(MutableByteSpan buffer) {
+    static_cast<void>(buffer);
+    return std::size_t{0};
+  }
   virtual void shutdown_write() = 0;  // the peer reads kClosed
   virtual Address peer() const = 0;
   // Bytes given to the kernel that the peer has not confirmed; 0 where nobody can tell.
