@@ -23,7 +23,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr int kLastBatches = 4;               // before the end; a disk that fails is not waited for
-constexpr std::size_t kReadSize = 16 * 1024;  // per connection
+constexpr std::size_t kReadSize = 64 * 1024;  // per connection; memory once it was filled
 constexpr std::size_t kOutputHigh = 64 * 1024;        // then nothing more is fetched for a client
 constexpr milliseconds kPaceInterval{1};              // between two looks at an unconfirmed frame
 constexpr std::uint64_t kMaxAuditFile = 64ULL << 20;  // then it becomes audit.log.1
@@ -410,8 +410,11 @@ class Server final : public HubServer {
 
   void arm() {
     const auto next = mailbox_->deadline();
-    if (!next || !timer_) return;
+    // One that is due earlier stays: it looks again.
+    if (!next || !timer_ || (armed_ && *armed_ <= *next)) return;
+    armed_ = next;
     timer_->at(*next, [this] {
+      armed_.reset();
       mailbox_->on_deadline(stream_loop_->now());
       after_mailbox();
     });
@@ -485,6 +488,7 @@ class Server final : public HubServer {
   std::unordered_map<std::uint64_t, Peer*> by_session_;
   std::map<hub::ClientId, Peer*> by_client_;
   HubReport counts_;
+  std::optional<SteadyTime> armed_;  // of timer_
   bool ending_ = false;
 
   std::mutex audit_mutex_;
