@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
+#include <map>
 #include <mutex>
+#include <utility>
 
 #include "base/backoff.h"
 #include "flow/workers.h"
@@ -20,6 +22,12 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr milliseconds kPaceInterval{1};
+// One word to the hub for all that was received goes with the next output, or after so many
+// messages or bytes, far below what a hub has under way to a client, or so long after the first of
+// them.
+constexpr std::size_t kAcknowledgeMessages = 32;
+constexpr std::size_t kAcknowledgeBytes = 128 * 1024;
+constexpr milliseconds kAcknowledgeTime{5};
 constexpr std::size_t kOutputHigh = 256 * 1024;  // then messages wait in the outbox
 constexpr seconds kLastMessages{3};              // for what was sent a moment before the end
 constexpr seconds kStopTime{4};                  // for STOP and its answer
@@ -38,15 +46,8 @@ class Connection final : public net::CoreHandler<hub::ClientConnection> {
   bool wants_input() const override;
   void after_step(SteadyTime now) override;
   ByteSpan next_output() override;
-  std::optional<SteadyTime> deadline() const override {
-    auto next = core().deadline();
-    if (look_again_ && (!next || *look_again_ < *next)) next = look_again_;
-    return next;
-  }
-  void on_deadline(SteadyTime now) override {
-    if (look_again_ && *look_again_ <= now) look_again_.reset();
-    if (const auto due = core().deadline(); due && *due <= now) core().on_deadline(now);
-  }
+  std::optional<SteadyTime> deadline() const override;
+  void on_deadline(SteadyTime now) override;
   void on_closed(const NetworkError& why, SteadyTime now) override;
   hub::ClientConnection& wire() { return core(); }
   void wake() {
@@ -80,6 +81,9 @@ class Client final : public HubClient {
     loop_.run([this] {
       ending_ = true;
       timer_.reset();
+      if (connection_ == nullptr) return;
+      tell_received(stream_loop_->now());
+      connection_->wake();  // leaves before the driver's end
     });
     driver_.reset();
     loop_.run([this] { network_.reset(); });
@@ -103,22 +107,17 @@ class Client final : public HubClient {
     if (outbox_.size() >= kMaxOutbox) return std::nullopt;
     const HubTicket ticket{next_ticket_++};
     outbox_.push_back({.ticket = ticket, .to = to, .data = std::move(data)});
-    const bool first = !poked_;
-    poked_ = true;
+    const bool first = !std::exchange(poked_, true);
     lock.unlock();
     if (first) poke();
     return ticket;
   }
   void received(hub::DeliveryId id) override {
-    loop_.post([this, id] {
-      const auto at = std::ranges::find(given_, id, &Given::id);
-      if (at == given_.end()) return;
-      for (auto done = given_.begin(); done <= at; ++done) done->acknowledged = true;
-      if (connection_ != nullptr && ready_) {
-        static_cast<void>(connection_->wire().received(id, stream_loop_->now()));
-        connection_->wake();
-      }
-    });
+    std::unique_lock lock(mutex_);
+    received_.push_back(id);
+    const bool first = !std::exchange(poked_, true);
+    lock.unlock();
+    if (first) poke();
   }
   void ask(const hub::PresenceMessage& request) override {
     loop_.post([this, request] {
@@ -144,6 +143,7 @@ class Client final : public HubClient {
       ending_ = true;
       timer_->cancel();
       if (connection_ == nullptr) return;
+      tell_received(stream_loop_->now());
       connection_->wire().stop(stream_loop_->now());
       connection_->wake();
     });
@@ -153,8 +153,10 @@ class Client final : public HubClient {
 
   // ---- on the loop's thread ----
   void emit(HubClientEvent event) {
-    const std::lock_guard lock(mutex_);
-    events_.push_back(std::move(event));
+    {
+      const std::lock_guard lock(mutex_);
+      events_.push_back(std::move(event));
+    }
     changed_.notify_all();
   }
   bool room() {
@@ -184,6 +186,7 @@ class Client final : public HubClient {
 
   void ready(const hub::ClientReady& how, SteadyTime now) {
     ready_ = true;
+    owed_.reset();  // a new connection is given it again
     was_ready_ = true;
     backoff_.reset();
     numbered_ = how.features.has(hub::Feature::kReceipts);
@@ -200,13 +203,16 @@ class Client final : public HubClient {
     push(now);
   }
 
-  // Gives the core what fits.
+  // Gives the core what fits, and the hub one word for all that was received.
   void push(SteadyTime now) {
     if (!ready_) return;
     std::vector<HubClientEvent> told;
+    std::vector<hub::DeliveryId> received;
+    bool moved = false;
     {
       const std::lock_guard lock(mutex_);
       poked_ = false;
+      received.swap(received_);
       for (std::size_t i = under_way_; i < outbox_.size();) {
         Outgoing& message = outbox_[i];
         if (under_way_ >= kWindow || connection_->wire().output_size() >= kOutputHigh) break;
@@ -217,6 +223,7 @@ class Client final : public HubClient {
                                                     .data = message.data},
                                                    now);
         if (sent.has_value()) {
+          moved = true;
           if (numbered_) {
             message.under_way = true;
             ++under_way_;
@@ -236,7 +243,38 @@ class Client final : public HubClient {
       }
     }
     for (auto& event : told) emit(std::move(event));
+    note_received(received, now);
+    if (!owed_) return;
+    if (moved || owed_->messages >= kAcknowledgeMessages || owed_->bytes >= kAcknowledgeBytes ||
+        now >= owed_->by) {
+      tell_owed(now);
+    }
   }
+  void tell_owed(SteadyTime now) {
+    if (owed_) static_cast<void>(connection_->wire().received(owed_->last, now));
+    owed_.reset();
+  }
+  // Before the end nothing is owed any more.
+  void tell_received(SteadyTime now) {
+    if (!ready_) return;
+    push(now);
+    tell_owed(now);
+  }
+  void note_received(const std::vector<hub::DeliveryId>& received, SteadyTime now) {
+    for (const hub::DeliveryId id : received) {
+      const auto given = given_.find(id);
+      if (given == given_.end() || given->second.turn < next_unacknowledged_) continue;
+      next_unacknowledged_ = given->second.turn + 1;
+      if (!owed_) owed_ = Owed{.by = now + kAcknowledgeTime};
+      owed_->last = id;
+      ++owed_->messages;
+      owed_->bytes += given->second.size;
+    }
+  }
+  std::optional<SteadyTime> acknowledge_by() const {
+    return owed_ && owed_->by > SteadyTime::min() ? std::optional(owed_->by) : std::nullopt;
+  }
+  void acknowledge_now() { owed_->by = SteadyTime::min(); }  // with the step that follows
 
   void take_receipt(const hub::ReceiptMessage& receipt) {
     std::optional<HubTicket> ticket;
@@ -261,18 +299,23 @@ class Client final : public HubClient {
   void take_message(hub::Incoming message, SteadyTime now) {
     if (message.id) {
       const WallTime time = message.accepted_at.value_or(WallTime());
-      const auto before = std::ranges::find_if(given_, [&](const Given& given) {
-        return given.id == *message.id && given.accepted_at == time;
-      });
-      if (before != given_.end()) {
+      const auto before = given_.find(*message.id);
+      if (before != given_.end() && before->second.accepted_at == time) {
         // The hub did not hear of it, or the application has it still.
-        if (before->acknowledged) {
+        if (before->second.turn < next_unacknowledged_) {
           static_cast<void>(connection_->wire().received(*message.id, now));
         }
         return;
       }
-      given_.push_back({.id = *message.id, .accepted_at = time});
-      if (given_.size() > kRemembered) given_.pop_front();
+      given_.insert_or_assign(
+          *message.id, Given{.turn = next_turn_, .size = message.data.size(), .accepted_at = time});
+      turns_.push_back(*message.id);
+      ++next_turn_;
+      if (turns_.size() > kRemembered) {
+        const auto oldest = given_.find(turns_.front());
+        if (oldest->second.turn + turns_.size() == next_turn_) given_.erase(oldest);
+        turns_.pop_front();
+      }
     }
     emit(HubMessage{std::move(message)});
   }
@@ -308,33 +351,42 @@ class Client final : public HubClient {
   // What the application was given. With the hub's time, because a hub whose queue was lost begins
   // with numbers that were there before.
   struct Given {
-    hub::DeliveryId id{};
+    std::uint64_t turn = 0;  // counts what was given
+    std::size_t size = 0;
     WallTime accepted_at;
-    bool acknowledged = false;
+  };
+  // What the hub is to be told.
+  struct Owed {
+    SteadyTime by;
+    hub::DeliveryId last{};
+    std::size_t messages = 0;
+    std::size_t bytes = 0;
   };
   // Receipts beyond acceptance come later, and messages again; so they are remembered for a while.
   static constexpr std::size_t kRemembered = 4096;
 
-  std::optional<HubTicket> ticket_of(hub::SenderRef ref) const {
-    for (const Outgoing& message : outbox_) {
-      if (message.ref == ref) return message.ticket;
-    }
-    for (const auto& [known, ticket] : accepted_) {
-      if (known == ref) return ticket;
-    }
-    return std::nullopt;
+  // The message of that ref in the outbox, where refs ascend and those without come last.
+  std::deque<Outgoing>::iterator find_outgoing(hub::SenderRef ref) {
+    const auto at = std::ranges::lower_bound(outbox_, ref, {}, [](const Outgoing& message) {
+      return message.ref.value_or(hub::SenderRef{UINT64_MAX});
+    });
+    return at == outbox_.end() || at->ref == ref ? at : outbox_.end();
   }
+  std::optional<HubTicket> ticket_of(hub::SenderRef ref) {
+    const auto at = find_outgoing(ref);
+    if (at != outbox_.end()) return at->ticket;
+    const auto known = accepted_.find(ref);
+    return known == accepted_.end() ? std::nullopt : std::optional(known->second);
+  }
+  // A step of the connection follows, which uses the room.
   void settle(hub::SenderRef ref) {
-    const auto at = std::find_if(outbox_.begin(), outbox_.end(),
-                                 [ref](const Outgoing& message) { return message.ref == ref; });
+    const auto at = find_outgoing(ref);
     if (at == outbox_.end()) return;
     if (at->under_way) --under_way_;
-    accepted_.emplace_front(ref, at->ticket);
-    if (accepted_.size() > kRemembered) accepted_.pop_back();
+    accepted_.emplace(ref, at->ticket);
+    if (accepted_.size() > kRemembered) accepted_.erase(accepted_.begin());
     outbox_.erase(at);
     changed_.notify_all();
-    poked_ = true;
-    if (connection_ != nullptr) connection_->wake();
   }
 
   // The loop's thread:
@@ -345,14 +397,19 @@ class Client final : public HubClient {
   bool numbered_ = false;
   bool ending_ = false;
   std::uint64_t next_ref_ = 1;
-  std::deque<Given> given_;  // oldest first
+  std::map<hub::DeliveryId, Given> given_;
+  std::deque<hub::DeliveryId> turns_;  // of given_; oldest first
+  std::uint64_t next_turn_ = 0;
+  std::optional<Owed> owed_;
+  std::uint64_t next_unacknowledged_ = 0;  // a turn; the application has dealt with those before
   std::optional<hub::PresenceMessage> presence_;
 
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<HubClientEvent> events_;
-  std::deque<Outgoing> outbox_;  // those under way first
-  std::deque<std::pair<hub::SenderRef, HubTicket>> accepted_;
+  std::deque<Outgoing> outbox_;                   // those under way first
+  std::map<hub::SenderRef, HubTicket> accepted_;  // the newest
+  std::vector<hub::DeliveryId> received_;         // by the application; the hub does not know yet
   std::size_t under_way_ = 0;
   std::uint64_t next_ticket_ = 1;
   bool poked_ = false;
@@ -367,6 +424,20 @@ class Client final : public HubClient {
 };
 
 bool Connection::wants_input() const { return core().wants_input() && client_.room(); }
+
+std::optional<SteadyTime> Connection::deadline() const {
+  auto next = core().deadline();
+  for (const auto& other : {look_again_, client_.acknowledge_by()}) {
+    if (other && (!next || *other < *next)) next = other;
+  }
+  return next;
+}
+
+void Connection::on_deadline(SteadyTime now) {
+  if (look_again_ && *look_again_ <= now) look_again_.reset();
+  if (const auto due = client_.acknowledge_by(); due && *due <= now) client_.acknowledge_now();
+  if (const auto due = core().deadline(); due && *due <= now) core().on_deadline(now);
+}
 
 ByteSpan Connection::next_output() {
   if (opened() && core().paced() && connection().unconfirmed() > 0) {
