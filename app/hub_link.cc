@@ -7,6 +7,7 @@
 #include "app/paths.h"
 #include "app/prompt.h"
 #include "app/repository.h"
+#include "base/check.h"
 #include "flow/descriptor.h"
 #include "node/hub_state.h"
 
@@ -208,15 +209,15 @@ void HubLink::received(hub::DeliveryId id) {
 
 void HubLink::pump(SteadyTime now) {
   if (const auto due = sealed_->deadline(); due && *due <= now) sealed_->on_deadline(now);
-  while (!waiting_.empty()) {
-    if (!client_->send(waiting_.front().first, waiting_.front().second)) return;
-    waiting_.pop_front();
-  }
-  while (auto output = sealed_->next_output()) {
-    if (!client_->send(output->first, output->second)) {
-      waiting_.push_back(std::move(*output));
-      return;
-    }
+  std::size_t under_way = client_->waiting();
+  if (under_way < kFewUnderWay) sealed_->flush();
+  if (under_way >= kMostUnderWay) draining_ = true;  // messages in the clear count, too
+  if (under_way <= kMostUnderWay / 2) draining_ = false;
+  while (!draining_) {
+    auto output = sealed_->next_output();
+    if (!output) break;
+    SEALANE_CHECK(client_->send(output->first, std::move(output->second)));  // so few always fit
+    draining_ = ++under_way >= kMostUnderWay;
   }
   while (auto event = sealed_->next_event()) {
     if (auto* message = std::get_if<node::SealedPeers::Message>(&*event)) {
@@ -234,13 +235,14 @@ void HubLink::pump(SteadyTime now) {
 
 std::optional<HubLinkEvent> HubLink::next(SteadyTime deadline) {
   for (;;) {
-    const SteadyTime now = context_.clock.steady_now();
-    pump(now);
     if (!events_.empty()) {
       HubLinkEvent event = std::move(events_.front());
       events_.pop_front();
       return event;
     }
+    const SteadyTime now = context_.clock.steady_now();
+    pump(now);
+    if (!events_.empty()) continue;
     if (now >= deadline || context_.cancel.cancelled()) return std::nullopt;
     SteadyTime until = std::min(deadline, now + kSlice);
     if (const auto due = sealed_->deadline()) until = std::min(until, *due);

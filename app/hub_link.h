@@ -82,6 +82,12 @@ class HubLink {
   explicit HubLink(Context& context) : context_(context) {}
   // So many wait for received() and the hub gives no more: then whoever does not take them ends.
   static constexpr std::size_t kMaxUnanswered = 200;
+  // Datagrams that the hub has not accepted. Below the first number one leaves at once, so that a
+  // message alone never waits; from there only full ones do, so that many small messages cost few
+  // datagrams. At the last number they wait until half of them are gone, and then go together,
+  // which saves the hub and both threads here a wake-up for each.
+  static constexpr std::size_t kFewUnderWay = 2;
+  static constexpr std::size_t kMostUnderWay = 32;
   void pump(SteadyTime now);
   void take(node::HubClientEvent event, SteadyTime now);
 
@@ -92,9 +98,9 @@ class HubLink {
   std::unique_ptr<node::SealedPeers> sealed_;
   std::unique_ptr<node::HubClient> client_;
   std::deque<HubLinkEvent> events_;
-  std::deque<std::pair<hub::ClientId, Bytes>> waiting_;      // did not fit in the outbox
   std::deque<std::pair<hub::DeliveryId, bool>> unanswered_;  // as they came; dealt with
   bool upgraded_ = false;
+  bool draining_ = false;  // kMostUnderWay was reached, and not yet half of it
 };
 
 }  // namespace sealane::app

@@ -112,6 +112,10 @@ class Client final : public HubClient {
     if (first) poke();
     return ticket;
   }
+  std::size_t waiting() const override {
+    const std::lock_guard lock(mutex_);
+    return outbox_.size();
+  }
   void received(hub::DeliveryId id) override {
     std::unique_lock lock(mutex_);
     received_.push_back(id);
@@ -404,7 +408,7 @@ class Client final : public HubClient {
   std::uint64_t next_unacknowledged_ = 0;  // a turn; the application has dealt with those before
   std::optional<hub::PresenceMessage> presence_;
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<HubClientEvent> events_;
   std::deque<Outgoing> outbox_;                   // those under way first

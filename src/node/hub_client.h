@@ -80,6 +80,7 @@ class HubClient {
   // Queues it; HubSent and HubRefused tell the rest. To a legacy hub it goes once and kPassedOn is
   // all there is to know. Nothing: the outbox is full.
   virtual std::optional<HubTicket> send(const hub::ClientId& to, Bytes data) = 0;
+  virtual std::size_t waiting() const = 0;  // messages that no hub has accepted; 0 .. kMaxOutbox
   // Has been dealt with, as all that came before it: the hub may forget them.
   virtual void received(hub::DeliveryId id) = 0;
   virtual void ask(const hub::PresenceMessage& request) = 0;  // again after each reconnect
