@@ -251,11 +251,51 @@ Result<void, Error> read_rights(const toml::table& table, const std::string& nam
   return reader.no_others();
 }
 
+// The line of the first character that is not ASCII and stands where TOML allows none: outside of
+// strings and comments. toml++ 3.3 runs into what it takes for unreachable there.
+std::optional<std::size_t> misplaced_character(std::string_view text) {
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+  std::size_t line = 1;
+  std::string_view end;  // of the string or comment that we are in; empty outside
+  std::size_t at = text.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0;
+  while (at < text.size()) {
+    const std::string_view rest = text.substr(at);
+    const char c = rest.front();
+    std::size_t taken = 1;
+    if (end.empty()) {
+      if (static_cast<unsigned char>(c) >= 0x80) return line;
+      if (c == '#') end = "\n";
+      if (c == '"' || c == '\'') {
+        const std::string_view thrice = c == '"' ? "\"\"\"" : "'''";
+        end = rest.starts_with(thrice) ? thrice : thrice.substr(0, 1);
+        taken = end.size();
+      }
+    } else if (end.front() == '"' && c == '\\') {
+      taken = rest.size() > 1 && rest[1] != '\n' ? 2 : 1;
+    } else if (rest.starts_with(end)) {
+      taken = end.size();
+      // Up to two quotes may stand in front of the three that end it.
+      while (end.size() == 3 && taken < 5 && taken < rest.size() && rest[taken] == c) ++taken;
+      end = {};
+    } else if (c == '\n' && end.size() == 1) {
+      end = {};  // such a string ends with its line; the parser says what is wrong
+    }
+    if (c == '\n') ++line;
+    at += taken;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 Result<HubSettings, Error> parse_hub_settings(std::string_view text, const std::string& name) {
   if (text.size() > HubSettings::kMaxFileSize) {
     return Error{ErrorKind::kUsage, name + " is too large for a settings file"};
+  }
+  if (const auto line = misplaced_character(text)) {
+    return Error{ErrorKind::kUsage,
+                 name + ", line " + std::to_string(*line) +
+                     ": a character that is not ASCII stands outside of quotes and comments"};
   }
   toml::table root;
   try {

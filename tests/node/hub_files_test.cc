@@ -142,6 +142,19 @@ TEST(HubSettingsTest, MistakesAreNamedWithTheirLine) {
   EXPECT_NE(mistake_in("[group.a]\nmembers = []").find("id"), std::string::npos);
   EXPECT_NE(mistake_in("= = =").find("line 1"), std::string::npos);
   EXPECT_NE(mistake_in("\n[~hub]\n").find("line 2"), std::string::npos);
+  for (const char* text :
+       {"\n\xC3\xA9 = 1", "\nport\xEF\xBB\xBD = 1", "#\xC3\xA9\n\xC3\xA9",
+        "a = \"\xC3\xA9\\\"\"\n\xC3\xA9", "a = '''\n''''\xC3\xA9", "a = \"\n\xC3\xA9",
+        "a = \"\"\"\\\n\"\"\"\xC3\xA9", "\xEF\xBB\xBF\n\xEF\xBB\xBF"}) {
+    const std::string mistake = mistake_in(text);
+    EXPECT_NE(mistake.find("line 2: a character that is not ASCII"), std::string::npos) << mistake;
+  }
+  // In strings and comments they are fine; what is wrong there is the name.
+  for (const char* text : {"#\xC3\xA9\na = \"\xC3\xA9\\\"\xC3\xA9\"", "\na = '\xC3\xA9\\'",
+                           "\na = \"\"\"\xC3\xA9\"\xC3\xA9\"\"\"\"\"", "\na = '''\xC3\xA9'''"}) {
+    const std::string mistake = mistake_in(text);
+    EXPECT_NE(mistake.find("line 2: unknown key a"), std::string::npos) << mistake;
+  }
   EXPECT_NE(mistake_in("[hub]\nqueue_bytes = 10\nqueue_total_bytes = 9").find("queue_bytes"),
             std::string::npos);
   EXPECT_NE(mistake_in("client = 1").find("table"), std::string::npos);
