@@ -257,6 +257,7 @@ std::optional<std::size_t> misplaced_character(std::string_view text) {
   constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
   std::size_t line = 1;
   std::string_view end;  // of the string or comment that we are in; empty outside
+  char before = '\n';    // the last character outside that is no blank
   std::size_t at = text.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0;
   while (at < text.size()) {
     const std::string_view rest = text.substr(at);
@@ -265,19 +266,24 @@ std::optional<std::size_t> misplaced_character(std::string_view text) {
     if (end.empty()) {
       if (static_cast<unsigned char>(c) >= 0x80) return line;
       if (c == '#') end = "\n";
-      if (c == '"' || c == '\'') {
+      // Elsewhere a quote begins no string, but a mistake.
+      constexpr std::string_view kBeforeStrings = "\n=,[{.";
+      if ((c == '"' || c == '\'') && kBeforeStrings.find(before) != std::string_view::npos) {
         const std::string_view thrice = c == '"' ? "\"\"\"" : "'''";
         end = rest.starts_with(thrice) ? thrice : thrice.substr(0, 1);
         taken = end.size();
       }
+      if (c != ' ' && c != '\t' && c != '\r') before = c;
     } else if (end.front() == '"' && c == '\\') {
       taken = rest.size() > 1 && rest[1] != '\n' ? 2 : 1;
     } else if (rest.starts_with(end)) {
       taken = end.size();
       // Up to two quotes may stand in front of the three that end it.
       while (end.size() == 3 && taken < 5 && taken < rest.size() && rest[taken] == c) ++taken;
+      if (c == '\n') before = c;
       end = {};
     } else if (c == '\n' && end.size() == 1) {
+      before = c;
       end = {};  // such a string ends with its line; the parser says what is wrong
     }
     if (c == '\n') ++line;
