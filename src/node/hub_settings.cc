@@ -4,6 +4,7 @@
 // front of the code that refuses that with a message. A mistake in a file must not end a hub.
 #define TOML_ASSERT(expression) static_assert(true)
 #include <toml++/toml.h>
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -252,7 +253,8 @@ Result<void, Error> read_rights(const toml::table& table, const std::string& nam
 }
 
 // The line of the first character that is not ASCII and stands where TOML allows none: outside of
-// strings and comments. toml++ 3.3 runs into what it takes for unreachable there.
+// strings and comments. toml++ 3.3 runs into what it takes for unreachable there, and where a
+// string's line goes on with one behind a backslash, which TOML would allow.
 std::optional<std::size_t> misplaced_character(std::string_view text) {
   constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
   std::size_t line = 1;
@@ -275,6 +277,11 @@ std::optional<std::size_t> misplaced_character(std::string_view text) {
       }
       if (c != ' ' && c != '\t' && c != '\r') before = c;
     } else if (end.front() == '"' && c == '\\') {
+      // Here a line goes on behind a backslash, and toml++ looks for the end of the blanks.
+      const std::size_t next = rest.find_first_not_of(" \t\r\n", 1);
+      if (end.size() == 3 && next != rest.npos && static_cast<unsigned char>(rest[next]) >= 0x80) {
+        return line + static_cast<std::size_t>(std::ranges::count(rest.substr(0, next), '\n'));
+      }
       taken = rest.size() > 1 && rest[1] != '\n' ? 2 : 1;
     } else if (rest.starts_with(end)) {
       taken = end.size();
@@ -301,7 +308,8 @@ Result<HubSettings, Error> parse_hub_settings(std::string_view text, const std::
   if (const auto line = misplaced_character(text)) {
     return Error{ErrorKind::kUsage,
                  name + ", line " + std::to_string(*line) +
-                     ": a character that is not ASCII stands outside of quotes and comments"};
+                     ": a character that is not ASCII stands outside of quotes and comments, or "
+                     "first behind a backslash"};
   }
   toml::table root;
   try {

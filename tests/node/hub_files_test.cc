@@ -146,7 +146,8 @@ TEST(HubSettingsTest, MistakesAreNamedWithTheirLine) {
        {"\n\xC3\xA9 = 1", "\nport\xEF\xBB\xBD = 1", "#\xC3\xA9\n\xC3\xA9",
         "a = \"\xC3\xA9\\\"\"\n\xC3\xA9", "a = '''\n''''\xC3\xA9", "a = \"\n\xC3\xA9",
         "a = \"\"\"\\\n\"\"\"\xC3\xA9", "\xEF\xBB\xBF\n\xEF\xBB\xBF", "a = \"\"\nb = 4x'\xC3\xA9",
-        "#'\na 'b' = [ 'x' '\xC3\xA9"}) {
+        "#'\na 'b' = [ 'x' '\xC3\xA9", "a = \"\"\"x\\\n \xC3\xA9\"\"\"",
+        "\na = \"\"\"\\\xC3\xA9\"\"\""}) {
     const std::string mistake = mistake_in(text);
     EXPECT_NE(mistake.find("line 2: a character that is not ASCII"), std::string::npos) << mistake;
   }
