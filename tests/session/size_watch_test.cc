@@ -196,15 +196,20 @@ TEST(BlackHole, OneDirectionIsEnough) {
   }
 }
 
-TEST(BlackHole, WhatWaitsIsCutToTheNewSize) {
-  TwoNodes nodes(udp());
-  ASSERT_TRUE(nodes.establish());
+// The path carries 900 bytes from now on; until `a`, which sends more, looks for what fits.
+void shrink_until_noticed(TwoNodes& nodes) {
   nodes.link.run_for(10s);
   nodes.link.weather.path_packet_size = 900;
   while (nodes.a.session.state() == SessionState::kEstablished) {
     nodes.send(nodes.a, std::string(1300, 'x'));
     nodes.link.run_for(50ms, [&] { return !nodes.a.established(); });
   }
+}
+
+TEST(BlackHole, WhatWaitsIsCutToTheNewSize) {
+  TwoNodes nodes(udp());
+  ASSERT_TRUE(nodes.establish());
+  shrink_until_noticed(nodes);
   nodes.b.received.clear();
   std::vector<std::string> sent;
   for (int i = 0; i < 30; ++i) {
@@ -222,12 +227,7 @@ TEST(BlackHole, WithoutFragmentsWhatNoLongerFitsIsNamed) {
   options.fragment = false;
   TwoNodes nodes(options);
   ASSERT_TRUE(nodes.establish());
-  nodes.link.run_for(10s);
-  nodes.link.weather.path_packet_size = 900;
-  while (nodes.a.session.state() == SessionState::kEstablished) {
-    nodes.send(nodes.a, std::string(1300, 'x'));
-    nodes.link.run_for(50ms, [&] { return !nodes.a.established(); });
-  }
+  shrink_until_noticed(nodes);
   EXPECT_TRUE(nodes.send(nodes.a, std::string(1300, 'y')));
   EXPECT_TRUE(nodes.send(nodes.a, "and this"));
   nodes.link.run_for(5s);
