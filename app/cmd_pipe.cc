@@ -331,6 +331,9 @@ class PipeRun {
                          std::to_string(now.packets_dropped) + drops_of(now);
       if (now.round_trip) text += ", round trip " + format_duration(seconds_of(*now.round_trip));
       if (now.key_age) text += ", key age " + format_duration(seconds_of(*now.key_age));
+      if (now.black_holes > 0) {
+        text += ", path became smaller " + std::to_string(now.black_holes) + " times";
+      }
       run_.console_.note(text);
     }
 
@@ -360,6 +363,7 @@ class PipeRun {
     for (const auto& [reason, count] : lane.drops) out["drops"][std::string(reason)] = count;
     if (lane.round_trip) out["round_trip_seconds"] = seconds_of(*lane.round_trip);
     if (lane.key_age) out["key_age_seconds"] = seconds_of(*lane.key_age);
+    if (lane.black_holes > 0) out["black_holes"] = lane.black_holes;
     return out;
   }
 

@@ -493,7 +493,7 @@ class Pipe(Stage):
                      "bytes_sent", "bytes_received", "messages_sent", "messages_received", "streams",
                      "reconnects", "seconds"},
         }
-        sometimes = {"round_trip_seconds", "key_age_seconds", "message_type", "schema"}
+        sometimes = {"round_trip_seconds", "key_age_seconds", "black_holes", "message_type", "schema"}
         seen = {}
 
         def collect(text):
