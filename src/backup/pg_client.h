@@ -46,6 +46,8 @@ class PgConnection {
 // Versions as one number: 1500 for 15.x, 906 for 9.6.x.
 std::optional<int> pg_version_of_tool(std::string_view version_line);
 int pg_version_of_server(int server_version_num);
+// What Debian's packages have installed: versions, and the folder with the programs of each.
+std::vector<std::pair<int, std::string>> pg_installed_versions();
 std::string pg_version_text(int version);  // "15", "9.6"
 
 // One psql, spoken to by its input. An error ends it: the server's transaction is over, too.

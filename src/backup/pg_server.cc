@@ -21,7 +21,6 @@ namespace {
 constexpr int kStartSteps = 3000;  // of 20 ms
 constexpr int kStepMilliseconds = 20;
 constexpr std::size_t kMaxSocketFolder = 80;  // sockaddr_un takes 107 bytes, the name needs some
-constexpr std::string_view kServers = "/usr/lib/postgresql";
 
 Error failed(std::string message) { return {ErrorKind::kFailed, std::move(message)}; }
 
@@ -36,12 +35,8 @@ std::string property(const std::map<std::string, std::string>& properties,
 Result<std::string, Error> find_server(int needed) {
   std::optional<int> best;
   std::string folder;
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(kServers, ignored)) {
-    const std::string name = entry.path().filename().string();
-    const auto version = pg_version_of_tool("(PostgreSQL) " + name);
-    if (!version || *version < needed || (best && *best <= *version)) continue;
-    const std::string programs = entry.path().string() + "/bin";
+  for (const auto& [version, programs] : pg_installed_versions()) {
+    if (version < needed || (best && *best <= version)) continue;
     if (!find_program(programs + "/postgres") || !find_program(programs + "/initdb")) continue;
     best = version;
     folder = programs;

@@ -265,7 +265,7 @@ Result<std::unique_ptr<Tool>, Error> Tool::start(const ToolCommand& command,
   if (input.ends[0] < 0 || output.ends[1] < 0 || errors.ends[1] < 0) return system_failure(what);
 
   StringArray arguments;
-  arguments.add(tool->name_);
+  arguments.add(command.program);  // as given: a tool may look for others beside itself
   for (const auto& argument : command.arguments) arguments.add(argument);
   StringArray environment;
   fill_environment(command, environment);

@@ -643,6 +643,10 @@ TEST_F(PostgreSql, CancellationEndsEverything) {
   stream.value().reset();
   snapshot.value().reset();
   for (int i = 0; i < 100; ++i) {
+  // As Debian does it: a command is a link to one program for all.
+  void add_link(const std::string& name, const std::string& target) {
+    std::filesystem::create_symlink(folder_.path() + "/" + target, folder_.path() + "/" + name);
+  }
     if (sql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname = 'cancelled'") == "0")
       break;
     ASSERT_LT(i, 99);
@@ -677,6 +681,20 @@ TEST_F(PostgreSql, ThrowAwayLeavesNothing) {
   std::ifstream pid_file(sockets + "/data/postmaster.pid");
   pid_t pid = 0;
   pid_file >> pid;
+// Debian's wrapper chooses by the host, and takes its time: where the host is known it is not run.
+TEST_F(PostgreSql, WrapperIsLeftOutWhereTheHostIsKnown) {
+  const std::string db = fresh_database("unwrapped");
+  FakeTools tools;
+  tools.add("pg_wrapper", "echo 'the wrapper was run' >&2; exit 9");
+  for (const auto& tool : kTools) tools.add_link(tool, "pg_wrapper");
+  const auto taken = take(url(db));
+  EXPECT_TRUE(taken.has_value()) << taken.error().message;
+  const auto no_host = open_postgresql_source("postgresql:///" + db, context());
+  ASSERT_FALSE(no_host.has_value());
+  EXPECT_NE(no_host.error().message.find("the wrapper was run"), std::string::npos)
+      << no_host.error().message;
+}
+
   ASSERT_GT(pid, 0);
   server->server.reset();
   EXPECT_NE(::kill(pid, 0), 0);
