@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 #include "base/byte_reader.h"
 
@@ -133,10 +134,11 @@ Result<void, ArchiveError> ArchiveReader::finish() const {
   return success();
 }
 
-// The data, of which only the few bytes between the pieces are looked at.
+// The data, of which this itself looks only at the few bytes between the pieces.
 Result<void, ArchiveError> ArchiveReader::skim(ByteSpan data) {
   for (;;) {
     const auto skipped = static_cast<std::size_t>(std::min<std::uint64_t>(skip_, data.size()));
+    if (reading_ && skipped > 0) rows_->rows(data.first(skipped));
     skip_ -= skipped;
     data = data.subspan(skipped);
     if (data.empty()) return success();
@@ -176,7 +178,10 @@ Result<void, ArchiveError> ArchiveReader::take_field(ByteSpan field) {
   if (field[0] != std::byte{} || value > INT32_MAX) return ArchiveError::kMalformed;
   if (expected_ == DataField::kSize) {
     skip_ = value;
-    if (value == 0) expected_ = in_objects_ ? DataField::kOid : DataField::kKind;
+    if (value == 0) {
+      expected_ = in_objects_ ? DataField::kOid : DataField::kKind;
+      if (reading_) rows_->end(*std::exchange(reading_, std::nullopt));
+    }
     return success();
   }
   const auto entry = std::ranges::lower_bound(with_data_, static_cast<std::uint32_t>(value));
@@ -186,6 +191,11 @@ Result<void, ArchiveError> ArchiveReader::take_field(ByteSpan field) {
   seen_[index] = true;
   --missing_;
   expected_ = in_objects_ ? DataField::kOid : DataField::kSize;
+  const auto wanted = wanted_.find(*entry);
+  if (wanted != wanted_.end() && !in_objects_) {
+    reading_ = wanted->second;
+    rows_->begin(*reading_);
+  }
   return success();
 }
 
@@ -254,7 +264,7 @@ Result<bool, ArchiveError> ArchiveReader::read_entry() {
   in.integer();  // section
   const auto definition = in.text();
   in.text();  // drop statement
-  in.text();  // copy statement
+  const auto copy = in.text();
   const auto name_space = in.text();
   in.text();                       // table space
   if (minor_ >= 14) in.text();     // access method
@@ -274,6 +284,11 @@ Result<bool, ArchiveError> ArchiveReader::read_entry() {
   if (has_data) {
     if (dump_id < 0) return ArchiveError::kMalformed;
     with_data_.push_back(static_cast<std::uint32_t>(dump_id));
+    if (rows_ != nullptr && description == "TABLE DATA" && name_space && tag && copy) {
+      if (const auto handle = rows_->want(*name_space, *tag, *copy)) {
+        wanted_.emplace(with_data_.back(), *handle);
+      }
+    }
   }
   --entries_left_;
   offset_ = pending_.size() - in.remaining();

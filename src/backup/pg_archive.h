@@ -1,7 +1,7 @@
 #pragma once
 // ArchiveReader: follows a pg_dump archive in custom format (versions 1.12 to 1.16) as it streams
 // by. It says whether the archive is one and is whole, and what values the dump holds for its
-// sequences, which no snapshot freezes. Content is skipped, not kept.
+// sequences, which no snapshot freezes. Rows are handed to whoever wants them; nothing is kept.
 //
 // Header and table of contents, then without an end mark of its own, for each entry that has data:
 //
@@ -17,6 +17,8 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -45,6 +47,23 @@ class ArchiveReader {
     friend bool operator==(const SequenceValue&, const SequenceValue&) = default;
   };
 
+  // Is shown the rows of the tables it wants, in COPY's text form, as they stream by.
+  class RowReader {
+   public:
+    virtual ~RowReader() = default;
+    // For each table of the table of contents that has rows, by the statement that would copy them
+    // back: a handle if they are wanted.
+    virtual std::optional<std::size_t> want(std::string_view schema, std::string_view name,
+                                            std::string_view statement) = 0;
+    // One table after the other; `end` is not called for the one that the archive breaks off in.
+    virtual void begin(std::size_t handle) = 0;
+    virtual void rows(ByteSpan data) = 0;  // any piece of them
+    virtual void end(std::size_t handle) = 0;
+  };
+
+  // `rows` may be null; must outlive this.
+  explicit ArchiveReader(RowReader* rows = nullptr) : rows_(rows) {}
+
   Result<void, ArchiveError> feed(ByteSpan data);
   // After the last byte: whether all data came that the table of contents promises, each entry's to
   // its end. Of a newer version, whose data is left unread, this says nothing.
@@ -70,6 +89,9 @@ class ArchiveReader {
   Result<void, ArchiveError> take_field(ByteSpan field);
   ArchiveError fail(ArchiveError error);
 
+  RowReader* rows_ = nullptr;
+  std::unordered_map<std::uint32_t, std::size_t> wanted_;  // dump id to handle
+  std::optional<std::size_t> reading_;                     // the handle of the rows under way
   State state_ = State::kHeader;
   Bytes pending_;           // not yet understood
   std::size_t offset_ = 0;  // of what is understood in pending_

@@ -310,6 +310,16 @@ Result<void, Error> PgSession::execute(const std::string& statement) {
   return success();
 }
 
+Result<int, Error> pg_server_version(PgSession& session) {
+  SEALANE_TRY(const auto version,
+              session.value("SELECT pg_catalog.current_setting('server_version_num')"));
+  int number = 0;
+  if (std::from_chars(version.data(), version.data() + version.size(), number).ec != std::errc{}) {
+    return failed("the server's version cannot be read");
+  }
+  return number;
+}
+
 Result<std::vector<PgRelation>, Error> pg_relations(PgSession& session) {
   // Columns by name: a dump may restore inherited ones in another order.
   SEALANE_TRY(const auto answer, session.lines(R"(
@@ -318,7 +328,9 @@ Result<std::vector<PgRelation>, Error> pg_relations(PgSession& session) {
              COALESCE((SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
                                 pg_catalog.quote_ident(a.attname),
                                 pg_catalog.format_type(a.atttypid, a.atttypmod),
-                                a.atttypid::pg_catalog.int8)
+                                a.atttypid::pg_catalog.int8,
+                                EXISTS (SELECT FROM pg_catalog.pg_type y
+                                        WHERE y.oid = a.atttypid AND y.typtype = 'e'))
                               ORDER BY a.attname COLLATE "C")
                        FROM pg_catalog.pg_attribute a
                        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -348,11 +360,12 @@ Result<std::vector<PgRelation>, Error> pg_relations(PgSession& session) {
     relation.name = json[2].get<std::string>();
     relation.quoted = json[3].get<std::string>();
     for (const auto& column : json[4]) {
-      if (!column.is_array() || column.size() != 3 || !column[0].is_string() ||
-          !column[1].is_string() || !column[2].is_number_unsigned()) {
+      if (!column.is_array() || column.size() != 4 || !column[0].is_string() ||
+          !column[1].is_string() || !column[2].is_number_unsigned() || !column[3].is_boolean()) {
         return unreadable();
       }
-      relation.columns.push_back({column[0].get<std::string>(), column[2].get<unsigned>()});
+      relation.columns.push_back(
+          {column[0].get<std::string>(), column[2].get<unsigned>(), column[3].get<bool>()});
       relation.signature +=
           relation.columns.back().quoted + ' ' + column[1].get<std::string>() + '\n';
     }
@@ -418,6 +431,8 @@ std::string value_hash(const PgColumn& column, const std::string& seed) {
 // docs/protocol/postgresql.md, "Fingerprint": the hashes of simple columns, each under the number
 // of its column, seed the hash of the others' text. That last hash is taken of every row, so that
 // values that change rows cannot cancel out in the sum.
+}  // namespace
+
 std::string row_digest_query(const PgRelation& relation) {
   std::string seed = "0";
   std::string others;
@@ -436,10 +451,11 @@ std::string row_digest_query(const PgRelation& relation) {
   return digest_query(text, "ONLY " + relation.quoted + " AS t", seed);
 }
 
-Result<Fingerprint::Item, Error> digest_item(PgSession& session, const std::string& name,
-                                             const std::string& signature,
-                                             const std::string& query) {
-  SEALANE_TRY(const auto sums, session.value(query));
+namespace {
+
+// `sums` starts with the count.
+Result<Fingerprint::Item, Error> digest_item(const std::string& name, const std::string& signature,
+                                             const std::string& sums) {
   Fingerprint::Item item;
   item.name = name;
   const auto [stop, code] = std::from_chars(sums.data(), sums.data() + sums.size(), item.count);
@@ -479,37 +495,33 @@ constexpr std::string_view kObjectCounts = R"(
 
 }  // namespace
 
-Result<PgRows, Error> pg_read_rows(PgSession& session, FingerprintLevel level) {
-  PgRows result;
-  SEALANE_TRY(const auto version,
-              session.value("SELECT pg_catalog.current_setting('server_version_num')"));
-  int number = 0;
-  if (std::from_chars(version.data(), version.data() + version.size(), number).ec != std::errc{}) {
-    return failed("the server's version cannot be read");
-  }
-  const bool content =
-      level == FingerprintLevel::kContent && pg_version_of_server(number) >= kPgVersionWithContent;
-  result.level = content ? level : FingerprintLevel::kStructure;
-  std::vector<Fingerprint::Item>& items = result.items;
-  SEALANE_TRY(auto relations, pg_relations(session));
-  for (auto& relation : relations) {
-    const std::string name = relation.schema + "." + relation.name;
-    if (relation.kind == 'r') {
-      SEALANE_TRY(auto item,
-                  digest_item(session, name, relation.signature,
-                              content ? row_digest_query(relation)
-                                      : "SELECT pg_catalog.count(*) FROM ONLY " + relation.quoted));
-      items.push_back(std::move(item));
-    } else if (relation.kind == 'S') {
-      result.sequences.push_back(std::move(relation));
-    } else {
-      // Views hold no rows; a materialized view is computed anew by a restore, so that a stale one
-      // would differ; a partitioned table's rows are its partitions'; a foreign table's are
-      // elsewhere.
-      items.push_back(
-          {name, 0, sha256_hex(std::string(1, relation.kind) + ' ' + relation.signature)});
+FingerprintLevel pg_fingerprint_level(FingerprintLevel level, int server_version) {
+  return server_version >= kPgVersionWithContent ? level : FingerprintLevel::kStructure;
+}
+
+Result<Fingerprint::Item, Error> pg_relation_item(PgSession& session, const PgRelation& relation,
+                                                  FingerprintLevel level,
+                                                  std::optional<std::string> sums) {
+  const std::string name = relation.schema + "." + relation.name;
+  if (relation.kind == 'r') {
+    if (!sums) {
+      SEALANE_TRY(sums,
+                  session.value(level == FingerprintLevel::kContent
+                                    ? row_digest_query(relation)
+                                    : "SELECT pg_catalog.count(*) FROM ONLY " + relation.quoted));
     }
+    return digest_item(name, relation.signature, *sums);
   }
+  // Views hold no rows; a materialized view is computed anew by a restore, so that a stale one
+  // would differ; a partitioned table's rows are its partitions'; a foreign table's are elsewhere.
+  return Fingerprint::Item{name, 0,
+                           sha256_hex(std::string(1, relation.kind) + ' ' + relation.signature)};
+}
+
+Result<std::vector<Fingerprint::Item>, Error> pg_object_items(PgSession& session,
+                                                              FingerprintLevel level) {
+  const bool content = level == FingerprintLevel::kContent;
+  std::vector<Fingerprint::Item> items;
   SEALANE_TRY(const auto counts, session.lines(std::string(kObjectCounts)));
   for (const auto& line : counts) {
     const auto space = line.find(' ');
@@ -526,8 +538,8 @@ Result<PgRows, Error> pg_read_rows(PgSession& session, FingerprintLevel level) {
   Fingerprint::Item pieces;
   if (content) {
     // In pieces, so that neither their number nor their size needs memory.
-    SEALANE_TRY(pieces, digest_item(session, "(large objects)", "",
-                                    digest_query("pg_catalog.concat_ws(' ', p.o, p.n, p.h)", R"((
+    SEALANE_TRY(const auto sums,
+                session.value(digest_query("pg_catalog.concat_ws(' ', p.o, p.n, p.h)", R"((
       WITH RECURSIVE pieces(o, n, h, size) AS (
         SELECT m.oid, 0::bigint, pg_catalog.md5(d.data), pg_catalog.length(d.data)
         FROM pg_catalog.pg_largeobject_metadata m,
@@ -539,6 +551,7 @@ Result<PgRows, Error> pg_read_rows(PgSession& session, FingerprintLevel level) {
                       OFFSET 0) AS d(data)
         WHERE p.size = 1048576)
       SELECT o, n, h FROM pieces) AS p)")));
+    SEALANE_TRY(pieces, digest_item("(large objects)", "", sums));
   }
   pieces.name = "(large objects)";
   if (std::from_chars(objects.data(), objects.data() + objects.size(), pieces.count).ec !=
@@ -546,30 +559,26 @@ Result<PgRows, Error> pg_read_rows(PgSession& session, FingerprintLevel level) {
     return failed("psql gave a count that cannot be read");
   }
   items.push_back(std::move(pieces));
-  return result;
+  return items;
 }
 
-Result<Fingerprint, Error> pg_fingerprint(PgSession& session, PgRows rows,
-                                          const ArchiveReader* archive) {
-  for (const PgRelation& sequence : rows.sequences) {
-    std::string value;
-    const auto* dumped = static_cast<const ArchiveReader::SequenceValue*>(nullptr);
-    if (archive != nullptr && archive->understood()) {
-      const auto found = archive->sequences().find({sequence.schema, sequence.name});
-      if (found != archive->sequences().end()) dumped = &found->second;
-    }
-    if (dumped != nullptr) {
-      value = std::to_string(dumped->last_value) + (dumped->is_called ? " t" : " f");
-    } else {
-      SEALANE_TRY(value, session.value("SELECT pg_catalog.concat_ws(' ', last_value, is_called) "
-                                       "FROM " +
-                                       sequence.quoted));
-    }
-    rows.items.push_back(
-        {sequence.schema + "." + sequence.name, 0, sha256_hex("sequence " + value)});
+Result<Fingerprint::Item, Error> pg_sequence_item(PgSession& session, const PgRelation& sequence,
+                                                  const ArchiveReader* archive) {
+  std::string value;
+  const auto* dumped = static_cast<const ArchiveReader::SequenceValue*>(nullptr);
+  if (archive != nullptr && archive->understood()) {
+    const auto found = archive->sequences().find({sequence.schema, sequence.name});
+    if (found != archive->sequences().end()) dumped = &found->second;
   }
-  return at_level(make_fingerprint("postgresql", FingerprintLevel::kContent, std::move(rows.items)),
-                  rows.level);
+  if (dumped != nullptr) {
+    value = std::to_string(dumped->last_value) + (dumped->is_called ? " t" : " f");
+  } else {
+    SEALANE_TRY(value, session.value("SELECT pg_catalog.concat_ws(' ', last_value, is_called) "
+                                     "FROM " +
+                                     sequence.quoted));
+  }
+  return Fingerprint::Item{sequence.schema + "." + sequence.name, 0,
+                           sha256_hex("sequence " + value)};
 }
 
 }  // namespace sealane::backup

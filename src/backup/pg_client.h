@@ -73,9 +73,13 @@ class PgSession {
   std::uint64_t statements_ = 0;
 };
 
+// server_version_num
+Result<int, Error> pg_server_version(PgSession& session);
+
 struct PgColumn {
   std::string quoted;  // name for SQL
   unsigned type = 0;   // object id; those of built-in types are the same everywhere
+  bool is_enum = false;
 };
 
 // A table, view, sequence … of the user's, as the catalog knows it.
@@ -93,16 +97,22 @@ Result<std::vector<PgRelation>, Error> pg_relations(PgSession& session);
 // The older servers have no hash function that we could sum.
 inline constexpr int kPgVersionWithContent = 1100;
 
-// All of a fingerprint but the sequences, whose dumped values are known after the dump.
-struct PgRows {
-  FingerprintLevel level = FingerprintLevel::kContent;
-  std::vector<PgRelation> sequences;
-  std::vector<Fingerprint::Item> items;
-};
-// In the transaction that `session` is in. The level is lowered for a server that is too old.
-Result<PgRows, Error> pg_read_rows(PgSession& session, FingerprintLevel level);
+// What a fingerprint of `level` can hold, of a server of this version.
+FingerprintLevel pg_fingerprint_level(FingerprintLevel level, int server_version);
+
+// Of anything but a sequence. `sums`: what is known of the rows of a table of kind 'r': "count
+// sum", or "count" for the level kStructure; else the server is asked, in the transaction that
+// `session` is in.
+Result<Fingerprint::Item, Error> pg_relation_item(PgSession& session, const PgRelation& relation,
+                                                  FingerprintLevel level,
+                                                  std::optional<std::string> sums = {});
+// The query for "count sum" of a table.
+std::string row_digest_query(const PgRelation& table);
+// Objects that are no relations.
+Result<std::vector<Fingerprint::Item>, Error> pg_object_items(PgSession& session,
+                                                              FingerprintLevel level);
 // In the same transaction. `archive`: says which values of sequences were dumped; may be null.
-Result<Fingerprint, Error> pg_fingerprint(PgSession& session, PgRows rows,
-                                          const ArchiveReader* archive);
+Result<Fingerprint::Item, Error> pg_sequence_item(PgSession& session, const PgRelation& sequence,
+                                                  const ArchiveReader* archive);
 
 }  // namespace sealane::backup

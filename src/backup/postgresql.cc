@@ -7,8 +7,10 @@
 #include <set>
 #include <utility>
 
+#include "backup/fingerprint.h"
 #include "backup/pg_client.h"
 #include "backup/pg_globals.h"
+#include "backup/pg_rows.h"
 #include "backup/pg_target.h"
 #include "flow/thread.h"
 
@@ -86,19 +88,26 @@ class GlobalsSource final : public DumpStream {
   std::string end_;
 };
 
+// What a dump says about itself while it goes by.
+struct Archive {
+  explicit Archive(ArchiveRows wanted) : rows(std::move(wanted)) {}
+  ArchiveRows rows;
+  ArchiveReader reader{&rows};
+};
+
 // The archive as pg_dump writes it, followed by a reader that knows whether it is whole.
 class ArchiveSource final : public DumpStream {
  public:
-  ArchiveSource(std::unique_ptr<Tool> tool, std::shared_ptr<ArchiveReader> archive)
+  ArchiveSource(std::unique_ptr<Tool> tool, std::shared_ptr<Archive> archive)
       : tool_(std::move(tool)), archive_(std::move(archive)) {}
 
   Result<std::size_t, Error> read(MutableByteSpan out) override {
     SEALANE_TRY(const std::size_t got, tool_->read(out));
     if (got == 0) {
-      if (archive_->finish().has_value()) return got;
+      if (archive_->reader.finish().has_value()) return got;
       return cut_short("pg_dump");
     }
-    if (auto understood = archive_->feed(out.first(got)); !understood.has_value()) {
+    if (auto understood = archive_->reader.feed(out.first(got)); !understood.has_value()) {
       return failed(understood.error() == ArchiveError::kNotAnArchive
                         ? "pg_dump wrote something that is not an archive"
                         : "pg_dump wrote an archive that cannot be read");
@@ -110,7 +119,7 @@ class ArchiveSource final : public DumpStream {
 
  private:
   std::unique_ptr<Tool> tool_;
-  std::shared_ptr<ArchiveReader> archive_;
+  std::shared_ptr<Archive> archive_;
 };
 
 class PgSnapshot final : public SourceSnapshot {
@@ -166,7 +175,7 @@ class PgSnapshot final : public SourceSnapshot {
       if (!dump_) {
         SEALANE_TRY(start_dump());
       }
-      archive_ = std::make_shared<ArchiveReader>();
+      archive_ = std::make_shared<Archive>(ArchiveRows(dumped_tables_, rows_level()));
       return std::unique_ptr<DumpStream>(
           std::make_unique<ArchiveSource>(std::exchange(dump_, nullptr), archive_));
     }
@@ -184,9 +193,23 @@ class PgSnapshot final : public SourceSnapshot {
   Result<std::optional<Fingerprint>, Error> fingerprint() override {
     if (!counting_) count_rows();
     counting_.reset();  // waits
-    SEALANE_TRY(auto rows, std::move(*rows_));
-    SEALANE_TRY(auto found, pg_fingerprint(*session_, std::move(rows), archive_.get()));
-    return std::optional(std::move(found));
+    SEALANE_TRY(auto items, std::move(*items_));
+    for (std::size_t i = 0; i < dumped_tables_.size(); ++i) {
+      // None if the archive did not show the rows as they are expected.
+      auto sums = archive_ != nullptr ? archive_->rows.sums(i) : std::nullopt;
+      SEALANE_TRY(auto item,
+                  pg_relation_item(*session_, dumped_tables_[i], rows_level(), std::move(sums)));
+      items.push_back(std::move(item));
+    }
+    for (const PgRelation& relation : relations_) {
+      if (relation.kind != 'S') continue;
+      SEALANE_TRY(auto item,
+                  pg_sequence_item(*session_, relation, archive_ ? &archive_->reader : nullptr));
+      items.push_back(std::move(item));
+    }
+    return std::optional(
+        at_level(make_fingerprint("postgresql", FingerprintLevel::kContent, std::move(items)),
+                 rows_level()));
   }
 
   std::optional<std::uint64_t> estimated_size() const override { return size_; }
@@ -198,15 +221,46 @@ class PgSnapshot final : public SourceSnapshot {
     command.pipe_output = true;
     command.arguments = {"--format=custom", "--compress=0", "--no-password",
                          "--snapshot=" + snapshot_};
+    // Times are the same moments in any zone; CopyRows hashes their text.
+    command.environment.emplace_back("PGTZ", "UTC");
     SEALANE_TRY(dump_, Tool::start(command, &context_.cancel));
     count_rows();
     return success();
   }
 
-  // The rows are hashed by the server beside the dump, in the same moment, so that both take as
+  FingerprintLevel rows_level() const {
+    return pg_fingerprint_level(level_, pg_version_of_server(server_version_));
+  }
+
+  // The dump shows the rows of this table as row_digest_query() sees them.
+  bool is_dumped_alike(const PgRelation& relation) const {
+    if (relation.kind != 'r') return false;
+    if (rows_level() == FingerprintLevel::kStructure) return true;
+    const auto encoding = properties_.find("encoding");
+    return encoding != properties_.end() && encoding->second == "UTF8" &&
+           CopyRows::can_hash(relation);
+  }
+
+  // What the server has to say is asked beside the dump, in the same moment, so that both take as
   // long as one. From here on the session belongs to that thread until it ends.
   void count_rows() {
-    counting_.emplace([this] { rows_ = pg_read_rows(*session_, level_); });
+    dumped_tables_.clear();
+    for (const PgRelation& relation : relations_) {
+      if (is_dumped_alike(relation)) dumped_tables_.push_back(relation);
+    }
+    counting_.emplace([this] { items_ = read_items(); });
+  }
+
+  Result<std::vector<Fingerprint::Item>, Error> read_items() {
+    std::vector<Fingerprint::Item> items;
+    for (const PgRelation& relation : relations_) {
+      if (relation.kind == 'S' || is_dumped_alike(relation)) continue;
+      SEALANE_TRY(auto item, pg_relation_item(*session_, relation, rows_level()));
+      items.push_back(std::move(item));
+    }
+    SEALANE_TRY(auto objects, pg_object_items(*session_, rows_level()));
+    std::ranges::move(objects, std::back_inserter(items));
+    return items;
   }
 
   Result<void, Error> read_properties() {
@@ -219,6 +273,7 @@ class PgSnapshot final : public SourceSnapshot {
     SEALANE_TRY(read("server", "SELECT pg_catalog.current_setting('server_version')"));
     SEALANE_TRY(
         read("server_version_num", "SELECT pg_catalog.current_setting('server_version_num')"));
+    SEALANE_TRY(server_version_, pg_server_version(*session_));
     SEALANE_TRY(read("encoding", "SELECT pg_catalog.current_setting('server_encoding')"));
     SEALANE_TRY(read("locale",
                      "SELECT datcollate FROM pg_catalog.pg_database "
@@ -246,12 +301,7 @@ class PgSnapshot final : public SourceSnapshot {
   }
 
   Result<void, Error> check_version(const std::string& tool_line) {
-    int number = 0;
-    const std::string& text = properties_["server_version_num"];
-    if (std::from_chars(text.data(), text.data() + text.size(), number).ec != std::errc{}) {
-      return failed("the server's version cannot be read");
-    }
-    const int server = pg_version_of_server(number);
+    const int server = pg_version_of_server(server_version_);
     const auto tool = pg_version_of_tool(tool_line);
     if (!tool) return failed("\"" + tool_line + "\" is not what PostgreSQL's pg_dump says");
     if (*tool < server) {
@@ -270,8 +320,8 @@ class PgSnapshot final : public SourceSnapshot {
     std::set<std::string> locked;
     SEALANE_TRY(lock(before, locked));
     SEALANE_TRY(snapshot_, session_->value("SELECT pg_catalog.pg_export_snapshot()"));
-    SEALANE_TRY(const auto after, pg_relations(*session_));
-    return lock(after, locked);
+    SEALANE_TRY(relations_, pg_relations(*session_));
+    return lock(relations_, locked);
   }
   Result<void, Error> lock(const std::vector<PgRelation>& relations,
                            std::set<std::string>& locked) {
@@ -294,11 +344,14 @@ class PgSnapshot final : public SourceSnapshot {
   std::unique_ptr<PgSession> session_;
   std::string snapshot_;
   std::unique_ptr<Tool> dump_;  // started, and not yet read
-  std::shared_ptr<ArchiveReader> archive_;
+  std::shared_ptr<Archive> archive_;
+  int server_version_ = 0;
+  std::vector<PgRelation> relations_;      // of the moment
+  std::vector<PgRelation> dumped_tables_;  // those whose rows the archive shows
   std::map<std::string, std::string> properties_;
   std::optional<std::uint64_t> size_;
   bool with_passwords_ = false;
-  std::optional<Result<PgRows, Error>> rows_;
+  std::optional<Result<std::vector<Fingerprint::Item>, Error>> items_;
   std::optional<flow::Thread> counting_;  // the last to be made, the first to be waited for
 };
 
@@ -400,9 +453,17 @@ class PgTarget final : public Target {
   Result<std::optional<Fingerprint>, Error> fingerprint() override {
     SEALANE_TRY(auto session, PgSession::open(connection_, context_.cancel));
     SEALANE_TRY(session->execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"));
-    SEALANE_TRY(auto rows, pg_read_rows(*session, level_));
-    SEALANE_TRY(auto found, pg_fingerprint(*session, std::move(rows), nullptr));
-    return std::optional(std::move(found));
+    SEALANE_TRY(const int version, pg_server_version(*session));
+    const auto level = pg_fingerprint_level(level_, pg_version_of_server(version));
+    SEALANE_TRY(const auto relations, pg_relations(*session));
+    SEALANE_TRY(auto items, pg_object_items(*session, level));
+    for (const PgRelation& relation : relations) {
+      SEALANE_TRY(auto item, relation.kind == 'S' ? pg_sequence_item(*session, relation, nullptr)
+                                                  : pg_relation_item(*session, relation, level));
+      items.push_back(std::move(item));
+    }
+    return std::optional(at_level(
+        make_fingerprint("postgresql", FingerprintLevel::kContent, std::move(items)), level));
   }
 
  private:

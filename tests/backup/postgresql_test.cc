@@ -13,12 +13,14 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <set>
 #include <sstream>
 #include <thread>
 
 #include "backup/pg_archive.h"
 #include "backup/pg_client.h"
 #include "backup/pg_globals.h"
+#include "backup/pg_rows.h"
 #include "backup/process.h"
 #include "backup/source.h"
 #include "sealane/store/system.h"
@@ -274,6 +276,99 @@ TEST_F(PostgreSql, EveryTypeAndObjectComesBackEqual) {
   EXPECT_TRUE(empty.value());
   EXPECT_EQ(round_trip(taken.value(), server->server->target()), "");
   EXPECT_FALSE(server->server->target().is_empty().value());
+}
+
+// Two computations of the same sums: ours of the archive's rows, the server's of its own.
+TEST_F(PostgreSql, RowsOfTheArchiveGiveTheServersSums) {
+  const std::string db = fresh_database("sums");
+  sql(db, kEverything);
+  sql(db, R"(
+    CREATE TABLE simple (i4 int, i2 smallint, i8 bigint, t text, v varchar, c char(7), b boolean, u
+      uuid, "Co,l ""q" int);
+    INSERT INTO simple SELECT (random() * 4e9 - 2e9)::int, (random() * 6e4 - 3e4)::int,
+      ((random() - 0.5) * 1.8e19)::bigint, md5(g::text) || E'\t\\\n' || repeat(chr(g % 500 + 1), g %
+      40), substr(md5(g::text), 1, g % 30), chr(g % 90 + 33), g % 3 = 0, md5(g::text)::uuid, g
+      FROM generate_series(1, 5000) g;
+    INSERT INTO simple VALUES (NULL); INSERT INTO simple VALUES (-2147483648, -32768, -9223372036854775808, '', '', '', true,
+      '00000000-0000-0000-0000-000000000000', 0);
+    CREATE TABLE texts (bytes bytea, at timestamptz, n numeric, d float8, r real, day date, iv
+      interval, e mood, js jsonb, names text[], net inet, bits varbit, "Up" xml, period daterange);
+    INSERT INTO texts SELECT decode(md5(g::text), 'hex'), 'epoch'::timestamptz + g * interval
+      '3 days 7 hours 0.25 seconds', g / 7.0, random() * 1e20, random(), current_date - g, g * interval
+      '1 month 2.5 seconds', (ARRAY['sad', 'ok', 'happy'])[g % 3 + 1]::mood,
+      json_build_object('a', g, 'b"', '(x, y\z)'), ARRAY[g::text, NULL, 'a "b", {c}', ''],
+      '10.0.0.0/8'::inet + g, g::bit(20)::varbit, NULL, daterange(current_date, current_date + g)
+      FROM generate_series(1, 3000) g;
+    INSERT INTO texts (bytes, at) VALUES ('', 'infinity'), ('\x00', '0044-03-15 12:00:00 BC'),
+      (NULL, NULL);
+    CREATE TABLE money (m money);
+    CREATE TABLE none_left (a int, b int GENERATED ALWAYS AS (a) STORED);
+  )");
+  for (const auto level : {FingerprintLevel::kContent, FingerprintLevel::kStructure}) {
+    auto connection = PgConnection::from_url(url(db));
+    ASSERT_TRUE(connection.has_value());
+    auto session = PgSession::open(connection.value(), context().cancel);
+    ASSERT_TRUE(session.has_value()) << session.error().message;
+    auto relations = pg_relations(*session.value());
+    ASSERT_TRUE(relations.has_value());
+    const auto cannot = [&](const PgRelation& relation) {
+      return relation.kind != 'r' ||
+             (level == FingerprintLevel::kContent && !CopyRows::can_hash(relation));
+    };
+    std::erase_if(relations.value(), cannot);
+    ArchiveRows rows(relations.value(), level);
+    ToolCommand dump = connection.value().command("pg_dump");
+    dump.arguments = {"--format=custom", "--compress=0"};
+    dump.environment.emplace_back("PGTZ", "UTC");
+    const auto archive = run_tool(dump, nullptr, 64 * 1024 * 1024);
+    ASSERT_TRUE(archive.has_value()) << archive.error().message;
+    // In odd pieces, so that rows are cut anywhere.
+    ArchiveReader reader(&rows);
+    for (std::size_t at = 0; at < archive.value().size(); at += 997) {
+      ASSERT_TRUE(reader.feed(as_bytes(std::string_view(archive.value()).substr(at, 997))));
+    }
+    ASSERT_TRUE(reader.finish().has_value());
+    std::set<std::string> known;
+    for (std::size_t i = 0; i < rows.tables().size(); ++i) {
+      if (!rows.sums(i)) continue;
+      const PgRelation& table = rows.tables()[i];
+      known.insert(table.name);
+      const auto sums = session.value()->value(level == FingerprintLevel::kContent
+                                                   ? row_digest_query(table)
+                                                   : "SELECT count(*) FROM ONLY " + table.quoted);
+      ASSERT_TRUE(sums.has_value());
+      EXPECT_EQ(*rows.sums(i), sums.value()) << table.name;
+    }
+    std::set<std::string> expected = {"simple",          "texts",     "t",          "parent",
+                                      "child",           "parts_low", "parts_rest", "parts_high_x",
+                                      "we.ird \"name\"", "unlogged",  "empty_table"};
+    if (level == FingerprintLevel::kStructure) {
+      for (const char* name : {"types", "ident", "money", "none_left", "no_columns"}) {
+        expected.insert(name);
+      }
+    }
+    EXPECT_EQ(known, expected) << "what is not known here is asked of the server";
+  }
+}
+
+// A server whose tables cannot be hashed here gives the same fingerprint.
+TEST_F(PostgreSql, ServerIsAskedWhereTheArchiveDoesNotTell) {
+  const std::string db = fresh_database("asked");
+  sql(db,
+      "CREATE TABLE a (i int, b bytea, at timestamptz); INSERT INTO a SELECT g, "
+      "decode(md5(g::text), 'hex'), now() FROM generate_series(1, 100) g;"
+      "CREATE TABLE wide (t text); INSERT INTO wide SELECT repeat('x', 2000000);");
+  const auto taken = take(url(db));
+  ASSERT_TRUE(taken.has_value()) << taken.error().message;
+  // bytea in a form that the text of a fingerprint does not have; another time zone.
+  const auto other =
+      take(url(db) + "?options=-c%20bytea_output%3Descape%20-c%20timezone%3DAsia/Tokyo");
+  ASSERT_TRUE(other.has_value()) << other.error().message;
+  EXPECT_NE(taken.value().contents[1], other.value().contents[1]);
+  EXPECT_EQ(difference(taken.value().fingerprint, other.value().fingerprint), std::nullopt);
+  auto server = start(taken.value().properties);
+  ASSERT_NE(server, nullptr);
+  EXPECT_EQ(round_trip(taken.value(), server->server->target()), "");
 }
 
 TEST_F(PostgreSql, OneChangedValueIsSeen) {
@@ -548,6 +643,10 @@ class FakeTools {
     ASSERT_TRUE(file.has_value());
     ASSERT_EQ(::chmod(file.value().c_str(), 0755), 0);
   }
+  // As Debian does it: a command is a link to one program for all.
+  void add_link(const std::string& name, const std::string& target) {
+    std::filesystem::create_symlink(folder_.path() + "/" + target, folder_.path() + "/" + name);
+  }
   void only_these() { ::setenv("PATH", folder_.path().c_str(), 1); }
   const std::string& real_path() const { return old_path_; }
 
@@ -580,6 +679,20 @@ TEST_F(PostgreSql, MissingToolNamesThePackage) {
   ASSERT_FALSE(target.has_value());
   EXPECT_EQ(target.error().message,
             "psql is not installed: install the Debian package postgresql-client");
+}
+
+// Debian's wrapper chooses by the host, and takes its time: where the host is known it is not run.
+TEST_F(PostgreSql, WrapperIsLeftOutWhereTheHostIsKnown) {
+  const std::string db = fresh_database("unwrapped");
+  FakeTools tools;
+  tools.add("pg_wrapper", "echo 'the wrapper was run' >&2; exit 9");
+  for (const auto& tool : kTools) tools.add_link(tool, "pg_wrapper");
+  const auto taken = take(url(db));
+  EXPECT_TRUE(taken.has_value()) << taken.error().message;
+  const auto no_host = open_postgresql_source("postgresql:///" + db, context());
+  ASSERT_FALSE(no_host.has_value());
+  EXPECT_NE(no_host.error().message.find("the wrapper was run"), std::string::npos)
+      << no_host.error().message;
 }
 
 TEST_F(PostgreSql, DumpThatDiesInTheMiddleNeverEnds) {
@@ -643,10 +756,6 @@ TEST_F(PostgreSql, CancellationEndsEverything) {
   stream.value().reset();
   snapshot.value().reset();
   for (int i = 0; i < 100; ++i) {
-  // As Debian does it: a command is a link to one program for all.
-  void add_link(const std::string& name, const std::string& target) {
-    std::filesystem::create_symlink(folder_.path() + "/" + target, folder_.path() + "/" + name);
-  }
     if (sql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname = 'cancelled'") == "0")
       break;
     ASSERT_LT(i, 99);
@@ -681,20 +790,6 @@ TEST_F(PostgreSql, ThrowAwayLeavesNothing) {
   std::ifstream pid_file(sockets + "/data/postmaster.pid");
   pid_t pid = 0;
   pid_file >> pid;
-// Debian's wrapper chooses by the host, and takes its time: where the host is known it is not run.
-TEST_F(PostgreSql, WrapperIsLeftOutWhereTheHostIsKnown) {
-  const std::string db = fresh_database("unwrapped");
-  FakeTools tools;
-  tools.add("pg_wrapper", "echo 'the wrapper was run' >&2; exit 9");
-  for (const auto& tool : kTools) tools.add_link(tool, "pg_wrapper");
-  const auto taken = take(url(db));
-  EXPECT_TRUE(taken.has_value()) << taken.error().message;
-  const auto no_host = open_postgresql_source("postgresql:///" + db, context());
-  ASSERT_FALSE(no_host.has_value());
-  EXPECT_NE(no_host.error().message.find("the wrapper was run"), std::string::npos)
-      << no_host.error().message;
-}
-
   ASSERT_GT(pid, 0);
   server->server.reset();
   EXPECT_NE(::kill(pid, 0), 0);
@@ -808,6 +903,113 @@ TEST(PgArchive, IsWholeAtItsLastByteAndNowhereBefore) {
   EXPECT_EQ(more.feed(as_bytes(archive.substr(archive.size() - 40))).error(),
             ArchiveError::kMalformed);
   EXPECT_EQ(more.finish().error(), ArchiveError::kMalformed);
+}
+
+PgRelation table_of(std::vector<PgColumn> columns) {
+  PgRelation table;
+  table.schema = "public";
+  table.name = table.quoted = "a";
+  table.columns = std::move(columns);
+  return table;
+}
+constexpr unsigned kInteger = 23;
+constexpr unsigned kText = 25;
+constexpr unsigned kNumeric = 1700;
+
+std::optional<std::string> sums_of(const std::string& rows, std::size_t cut = 0) {
+  CopyRows reader(table_of({{"i", kInteger}, {"n", kNumeric}, {"t", kText}}), {0, 1, 2});
+  reader.feed(as_bytes(std::string_view(rows).substr(0, cut)));
+  reader.feed(as_bytes(std::string_view(rows).substr(cut)));
+  return reader.finish();
+}
+
+TEST(PgRows, AnyCutGivesTheSameSums) {
+  const std::string rows = "1\t2.50\ta\\tb\n-7\t\\N\t\\N\n\\N\t0\t\n\\.\n\n\n";
+  const auto whole = sums_of(rows);
+  ASSERT_TRUE(whole);
+  EXPECT_TRUE(whole->starts_with("3 ")) << *whole;
+  for (std::size_t cut = 0; cut <= rows.size(); ++cut) EXPECT_EQ(sums_of(rows, cut), whole) << cut;
+  CopyRows counting;
+  counting.feed(as_bytes(rows));
+  EXPECT_EQ(counting.finish(), "3");
+  EXPECT_EQ(sums_of("\\.\n\n\n"), "0 0");
+}
+
+TEST(PgRows, WhatIsNotExpectedIsNotGuessed) {
+  const std::string end = "\\.\n\n\n";
+  for (const std::string& bad : std::initializer_list<std::string>{
+           "1\t2\n" + end, "1\t2\ta\tb\n" + end, "x\t2\ta\n" + end, "4294967296\t2\ta\n" + end,
+           "1 \t2\ta\n" + end, "1\t2\ta\\x41\n" + end, "1\t2\ta\\\n" + end, "1\t2\ta\n",
+           std::string("1\t2\ta"), end.substr(0, 3), end + "\n", end + "1\t2\ta\n", end + "x",
+           "\n" + end, std::string()}) {
+    EXPECT_EQ(sums_of(bad), std::nullopt) << bad;
+  }
+  // A row has a limit, wherever it is cut.
+  const std::string head = "1\t2\t";
+  std::string row = head + std::string(CopyRows::kMaxRowSize - head.size(), 'x');
+  EXPECT_NE(sums_of(row + "\n" + end), std::nullopt);
+  EXPECT_EQ(sums_of(row + "\n" + end), sums_of(row + "\n" + end, row.size()));
+  row += 'x';
+  for (const std::size_t cut : {std::size_t{0}, row.size() - 1, row.size(), row.size() + 1}) {
+    EXPECT_EQ(sums_of(row + "\n" + end, cut), std::nullopt) << cut;
+  }
+  EXPECT_FALSE(CopyRows::can_hash(table_of({})));
+  EXPECT_FALSE(CopyRows::can_hash(table_of({{"m", 790}})));
+}
+
+TEST(PgRows, ColumnsAreThoseOfTheStatement) {
+  const PgRelation table = table_of({{"\"a, b\"", kText}, {"c", kInteger}});
+  const auto wanted = [&](const std::string& statement) {
+    return ArchiveRows({table}, FingerprintLevel::kContent)
+        .want("public", "a", statement)
+        .has_value();
+  };
+  EXPECT_TRUE(wanted("COPY a (c, \"a, b\") FROM stdin;\n"));
+  EXPECT_TRUE(wanted("COPY a (\"a, b\", c) FROM stdin;\n"));
+  for (const std::string other :
+       {"COPY a (c) FROM stdin;\n", "COPY a (c, c) FROM stdin;\n",
+        "COPY b (c, \"a, b\") FROM stdin;\n", "COPY a (c, \"a, b\", d) FROM stdin;\n",
+        "COPY a (c, \"a, b\") FROM stdin;", "COPY a  FROM stdin;\n", "",
+        "COPY a (c, \"a, b) FROM stdin;\n", "COPY a (c, \"a, b\") WITH OIDS FROM stdin;\n"}) {
+    EXPECT_FALSE(wanted(other)) << other;
+  }
+  EXPECT_FALSE(ArchiveRows({table}, FingerprintLevel::kContent)
+                   .want("private", "a", "COPY a (c, \"a, b\") FROM stdin;\n"));
+}
+
+// Of PostgreSQL 15: SELECT hashtextextended(…), hashint4extended(…).
+TEST(PgRows, HashIsThatOfPostgreSql) {
+  const std::vector<std::tuple<std::string, std::int64_t, std::int64_t>> texts = {
+      {"", 0, -6939563903564495251},
+      {"a", 0, 3591986179850072241},
+      {"abc", 0, -6747756470228489321},
+      {"abcd", 0, -1038429303365892052},
+      {"abcdefgh", 0, -8882191227074733005},
+      {"abcdefghijk", 0, 3112909444737856467},
+      {"abcdefghijkl", 0, -7556637188122330412},
+      {"abcdefghijklm", 0, 8871624171452417744},
+      {"the quick brown fox jumps", 1, 8920554697330676502},
+      {"", 1, -150071773020461347},
+      {"abcdefghijk", -3, -2280828136685053099},
+      {"the quick brown fox jumps", -3, -6388772843124383363},
+      {"abcdefgh", 1311768467463790320, 7701601426657224409},
+  };
+  for (const auto& [text, seed, hash] : texts) {
+    EXPECT_EQ(static_cast<std::int64_t>(pg_hash(as_bytes(text), static_cast<std::uint64_t>(seed))),
+              hash)
+        << text;
+  }
+  const std::vector<std::tuple<std::int32_t, std::int64_t, std::int64_t>> integers = {
+      {0, 0, 4154612158245552303},   {1, 0, -3670598878359251130},
+      {-1, 0, -1888257769727981238}, {2147483647, 7, -1839609485720848170},
+      {-1, -1, 6481520839006961279},
+  };
+  for (const auto& [value, seed, hash] : integers) {
+    EXPECT_EQ(static_cast<std::int64_t>(
+                  pg_hash(static_cast<std::uint32_t>(value), static_cast<std::uint64_t>(seed))),
+              hash)
+        << value;
+  }
 }
 
 TEST(PgArchive, DataFollowsTheTableOfContents) {
