@@ -165,7 +165,8 @@ Result<Globals, GlobalsError> select_globals(std::string_view dump,
     SEALANE_TRY(const auto statement, splitter.next());
     if (!statement) return result;
     bool keep = true;
-    if (starts(*statement, {"set"})) {
+    const bool setting = starts(*statement, {"set"});
+    if (setting) {
       // Of the session. Strings must end where we, psql and the server all see the end.
       const auto& tokens = statement->tokens;
       const std::string value = tokens.size() == 4 ? tokens[3].text : "";
@@ -211,6 +212,7 @@ Result<Globals, GlobalsError> select_globals(std::string_view dump,
     }
     if (keep) {
       result.script.append(statement->text).append("\n");
+      if (!setting) ++result.changes;
     } else {
       ++result.skipped;
     }

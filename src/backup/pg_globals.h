@@ -19,6 +19,7 @@ enum class GlobalsError : std::uint8_t {
 struct Globals {
   std::string script;                // statements to run, one after the other; no psql command
   std::size_t skipped = 0;           // statements about roles that exist
+  std::size_t changes = 0;           // of `script`: statements that are no settings of the session
   std::vector<std::string> missing;  // roles that it creates
 };
 

@@ -207,6 +207,8 @@ class PgSnapshot final : public SourceSnapshot {
                   pg_sequence_item(*session_, relation, archive_ ? &archive_->reader : nullptr));
       items.push_back(std::move(item));
     }
+    // Else the server's log would tell of a client that vanished.
+    SEALANE_TRY(session_->execute("COMMIT"));
     return std::optional(
         at_level(make_fingerprint("postgresql", FingerprintLevel::kContent, std::move(items)),
                  rows_level()));
@@ -357,11 +359,15 @@ class PgSnapshot final : public SourceSnapshot {
 
 class PgTarget final : public Target {
  public:
-  PgTarget(PgConnection connection, PgStatistics statistics, DriverContext& context)
-      : connection_(std::move(connection)), statistics_(statistics), context_(context) {}
+  PgTarget(PgConnection connection, PgStatistics statistics, DriverContext& context,
+           std::unique_ptr<PgSession> session)
+      : connection_(std::move(connection)),
+        statistics_(statistics),
+        context_(context),
+        session_(std::move(session)) {}
 
   Result<bool, Error> is_empty() override {
-    SEALANE_TRY(auto session, PgSession::open(connection_, context_.cancel));
+    SEALANE_TRY(PgSession * session, this->session());
     SEALANE_TRY(const auto relations, pg_relations(*session));
     if (!relations.empty()) return false;
     SEALANE_TRY(const auto others, session->value(R"(
@@ -384,7 +390,7 @@ class PgTarget final : public Target {
 
   // In one transaction. Roles and other databases stay.
   Result<void, Error> clear() override {
-    SEALANE_TRY(auto session, PgSession::open(connection_, context_.cancel));
+    SEALANE_TRY(PgSession * session, this->session());
     SEALANE_TRY(session->execute("BEGIN"));
     SEALANE_TRY(session->execute(R"(
       DO $sealane$
@@ -427,13 +433,14 @@ class PgTarget final : public Target {
 
   Result<std::unique_ptr<Stream>, Error> open_stream(const StreamDescription& stream) override {
     if (stream.format == "sql") {
-      return std::unique_ptr<Stream>(std::make_unique<GlobalsSink>(connection_, context_.cancel));
+      return std::unique_ptr<Stream>(std::make_unique<GlobalsSink>(*this));
     }
     if (stream.format != "pg_dump-custom") {
       return Error{ErrorKind::kUsage, "the snapshot's stream " + printable(stream.name) + " (" +
                                           printable(stream.format) +
                                           ") cannot be restored into PostgreSQL"};
     }
+    session_.reset();  // a role may be allowed one connection only
     ToolCommand command = connection_.command("pg_restore");
     command.arguments = {"--exit-on-error", "--no-tablespaces", "--no-password",
                          "--dbname=" + connection_.database_argument()};
@@ -445,13 +452,13 @@ class PgTarget final : public Target {
 
   Result<void, Error> finish() override {
     if (statistics_ == PgStatistics::kLeave) return success();
-    SEALANE_TRY(auto session, PgSession::open(connection_, context_.cancel));
+    SEALANE_TRY(PgSession * session, this->session());
     // Nothing is lost without them; warnings about tables of others are no failure.
     return session->execute("ANALYZE");
   }
 
   Result<std::optional<Fingerprint>, Error> fingerprint() override {
-    SEALANE_TRY(auto session, PgSession::open(connection_, context_.cancel));
+    SEALANE_TRY(PgSession * session, this->session());
     SEALANE_TRY(session->execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"));
     SEALANE_TRY(const int version, pg_server_version(*session));
     const auto level = pg_fingerprint_level(level_, pg_version_of_server(version));
@@ -462,16 +469,24 @@ class PgTarget final : public Target {
                                                   : pg_relation_item(*session, relation, level));
       items.push_back(std::move(item));
     }
+    SEALANE_TRY(session->execute("COMMIT"));
     return std::optional(at_level(
         make_fingerprint("postgresql", FingerprintLevel::kContent, std::move(items)), level));
   }
 
  private:
+  // Opened when it is needed. After an error it is of no more use, and neither is the target.
+  Result<PgSession*, Error> session() {
+    if (!session_) {
+      SEALANE_TRY(session_, PgSession::open(connection_, context_.cancel));
+    }
+    return session_.get();
+  }
+
   // Roles: held until complete, then only what is missing is run, in one transaction.
   class GlobalsSink final : public Stream {
    public:
-    GlobalsSink(const PgConnection& connection, flow::Cancellation& cancel)
-        : connection_(connection), cancel_(cancel) {}
+    explicit GlobalsSink(PgTarget& target) : target_(target) {}
 
     Result<void, Error> write(ByteSpan data) override {
       if (data.size() > kMaxGlobalsSize - script_.size()) {
@@ -481,17 +496,17 @@ class PgTarget final : public Target {
       return success();
     }
     Result<void, Error> finish() override {
-      SEALANE_TRY(auto session, PgSession::open(connection_, cancel_));
+      SEALANE_TRY(PgSession * session, target_.session());
       SEALANE_TRY(const auto roles, names(*session, "rolname", "pg_catalog.pg_roles"));
       SEALANE_TRY(const auto databases, names(*session, "datname", "pg_catalog.pg_database"));
-      session.reset();
+      target_.session_.reset();
       const auto globals = select_globals(script_, roles, databases);
       if (!globals.has_value()) {
         return failed(
             "the list of roles holds something that is not about roles; nothing of it was run");
       }
-      if (globals.value().missing.empty() && globals.value().script.empty()) return success();
-      ToolCommand command = connection_.command("psql");
+      if (globals.value().changes == 0) return success();
+      ToolCommand command = target_.connection_.command("psql");
       command.arguments = {"--no-psqlrc",
                            "--quiet",
                            "--no-password",
@@ -500,7 +515,7 @@ class PgTarget final : public Target {
                            "--single-transaction",
                            "--file=-"};
       command.pipe_input = true;
-      SEALANE_TRY(auto tool, Tool::start(command, &cancel_));
+      SEALANE_TRY(auto tool, Tool::start(command, &target_.context_.cancel));
       SEALANE_TRY(tool->write(as_bytes(globals.value().script)));
       auto done = tool->finish();
       if (!done.has_value() && done.error().kind == ErrorKind::kFailed) {
@@ -524,8 +539,7 @@ class PgTarget final : public Target {
       }
       return result;
     }
-    PgConnection connection_;
-    flow::Cancellation& cancel_;
+    PgTarget& target_;
     std::string script_;
   };
 
@@ -543,13 +557,14 @@ class PgTarget final : public Target {
   PgConnection connection_;
   PgStatistics statistics_;
   DriverContext& context_;
+  std::unique_ptr<PgSession> session_;
 };
 
 }  // namespace
 
 std::unique_ptr<Target> make_pg_target(PgConnection connection, PgStatistics statistics,
-                                       DriverContext& context) {
-  return std::make_unique<PgTarget>(std::move(connection), statistics, context);
+                                       DriverContext& context, std::unique_ptr<PgSession> session) {
+  return std::make_unique<PgTarget>(std::move(connection), statistics, context, std::move(session));
 }
 
 Result<std::unique_ptr<SourceSnapshot>, Error> open_postgresql_source(const std::string& url,
@@ -570,7 +585,7 @@ Result<std::unique_ptr<Target>, Error> open_postgresql_target(const std::string&
   SEALANE_TRY(auto session, PgSession::open(connection, context.cancel));
   SEALANE_TRY(const auto database, session->value("SELECT pg_catalog.current_database()"));
   connection.use_database(database);
-  return make_pg_target(std::move(connection), PgStatistics::kCollect, context);
+  return make_pg_target(std::move(connection), PgStatistics::kCollect, context, std::move(session));
 }
 
 }  // namespace sealane::backup
