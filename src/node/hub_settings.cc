@@ -4,9 +4,11 @@
 // front of the code that refuses that with a message. A mistake in a file must not end a hub.
 #define TOML_ASSERT(expression) static_assert(true)
 #include <toml++/toml.h>
-#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
+
+#include "base/utf8.h"
+#include "sealane/base/bytes.h"
 
 namespace sealane::node {
 namespace {
@@ -252,49 +254,82 @@ Result<void, Error> read_rights(const toml::table& table, const std::string& nam
   return reader.no_others();
 }
 
-// The line of the first character that is not ASCII and stands where TOML allows none: outside of
-// strings and comments. toml++ 3.3 runs into what it takes for unreachable there, and where a
-// string's line goes on with one behind a backslash, which TOML would allow.
-std::optional<std::size_t> misplaced_character(std::string_view text) {
-  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-  std::size_t line = 1;
-  std::string_view end;  // of the string or comment that we are in; empty outside
-  char before = '\n';    // the last character outside that is no blank
-  std::size_t at = text.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0;
-  while (at < text.size()) {
-    const std::string_view rest = text.substr(at);
-    const char c = rest.front();
-    std::size_t taken = 1;
-    if (end.empty()) {
-      if (static_cast<unsigned char>(c) >= 0x80) return line;
-      if (c == '#') end = "\n";
-      // Elsewhere a quote begins no string, but a mistake.
-      constexpr std::string_view kBeforeStrings = "\n=,[{.";
-      if ((c == '"' || c == '\'') && kBeforeStrings.find(before) != std::string_view::npos) {
-        const std::string_view thrice = c == '"' ? "\"\"\"" : "'''";
-        end = rest.starts_with(thrice) ? thrice : thrice.substr(0, 1);
-        taken = end.size();
-      }
-      if (c != ' ' && c != '\t' && c != '\r') before = c;
-    } else if (end.front() == '"' && c == '\\') {
-      // Here a line goes on behind a backslash, and toml++ looks for the end of the blanks.
-      const std::size_t next = rest.find_first_not_of(" \t\r\n", 1);
-      if (end.size() == 3 && next != rest.npos && static_cast<unsigned char>(rest[next]) >= 0x80) {
-        return line + static_cast<std::size_t>(std::ranges::count(rest.substr(0, next), '\n'));
-      }
-      taken = rest.size() > 1 && rest[1] != '\n' ? 2 : 1;
-    } else if (rest.starts_with(end)) {
-      taken = end.size();
-      // Up to two quotes may stand in front of the three that end it.
-      while (end.size() == 3 && taken < 5 && taken < rest.size() && rest[taken] == c) ++taken;
-      if (c == '\n') before = c;
-      end = {};
-    } else if (c == '\n' && end.size() == 1) {
-      before = c;
-      end = {};  // such a string ends with its line; the parser says what is wrong
+// A text that toml++ may see. Version 3.3 runs into what it takes for unreachable on the way to
+// some messages about characters beyond ASCII, so it gets none: each of their bytes is a word that
+// the text does not hold and two hex digits. Keys and strings are turned back in what it read.
+class AsciiForm {
+ public:
+  // REQUIRES: UTF-8.
+  explicit AsciiForm(std::string_view text) {
+    constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+    if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+    // It begins with no letter of an escape, and no part of it is both its beginning and its end:
+    // so what stands around it changes nothing.
+    for (int number = 0; word_.empty() || text.find(word_) != std::string_view::npos; ++number) {
+      word_ = "zbyte" + std::to_string(number) + 'x';
     }
-    if (c == '\n') ++line;
-    at += taken;
+    for (const char c : text) {
+      const auto byte = static_cast<std::byte>(c);
+      if (byte < std::byte{0x80}) {
+        text_ += c;
+      } else {
+        text_.append(word_).append(to_hex(ByteSpan(&byte, 1)));
+      }
+    }
+  }
+  const std::string& text() const { return text_; }
+
+  std::string restored(std::string_view text) const {
+    std::string out;
+    std::string_view rest = text;
+    for (;;) {
+      const auto at = rest.find(word_);
+      if (at == std::string_view::npos) break;
+      const auto byte = from_hex(rest.substr(at + word_.size(), 2));
+      if (!byte || byte->size() != 1) break;
+      out.append(rest.substr(0, at)).append(as_text(*byte));
+      rest.remove_prefix(at + word_.size() + 2);
+    }
+    out.append(rest);
+    // Escapes may have made the word anew.
+    return is_utf8(out) ? out : std::string(text);
+  }
+  // Of a whole tree. False: two keys of a table are one.
+  bool restore(toml::node& node) const {
+    if (auto* value = node.as_string()) {
+      **value = restored(value->get());
+    } else if (auto* array = node.as_array()) {
+      for (auto& element : *array) {
+        if (!restore(element)) return false;
+      }
+    } else if (auto* table = node.as_table()) {
+      std::vector<toml::key> changed;
+      for (auto&& [key, member] : *table) {
+        if (!restore(member)) return false;
+        if (key.str().find(word_) != std::string_view::npos) changed.push_back(key);
+      }
+      for (const toml::key& key : changed) {
+        const toml::key name(restored(key.str()), key.source());
+        if (name.str() == key.str()) continue;
+        if (table->contains(name.str())) return false;
+        table->get(key.str())->visit([&](auto& member) { table->insert(name, std::move(member)); });
+        table->erase(key.str());
+      }
+    }
+    return true;
+  }
+
+ private:
+  std::string word_;
+  std::string text_;
+};
+
+// The line of the first byte that is not part of UTF-8.
+std::optional<std::size_t> broken_line(std::string_view text) {
+  for (std::size_t line = 1; !is_utf8(text); ++line) {
+    const auto end = text.find('\n');
+    if (!is_utf8(text.substr(0, end))) return line;
+    text.remove_prefix(end + 1);
   }
   return std::nullopt;
 }
@@ -305,18 +340,19 @@ Result<HubSettings, Error> parse_hub_settings(std::string_view text, const std::
   if (text.size() > HubSettings::kMaxFileSize) {
     return Error{ErrorKind::kUsage, name + " is too large for a settings file"};
   }
-  if (const auto line = misplaced_character(text)) {
-    return Error{ErrorKind::kUsage,
-                 name + ", line " + std::to_string(*line) +
-                     ": a character that is not ASCII stands outside of quotes and comments, or "
-                     "first behind a backslash"};
+  if (const auto line = broken_line(text)) {
+    return Error{ErrorKind::kUsage, name + ", line " + std::to_string(*line) + ": is not UTF-8"};
   }
+  const AsciiForm form(text);
   toml::table root;
   try {
-    root = toml::parse(text, name);
+    root = toml::parse(form.text(), name);
   } catch (const toml::parse_error& error) {
     return Error{ErrorKind::kUsage, name + ", line " + std::to_string(error.source().begin.line) +
-                                        ": " + printable(error.description())};
+                                        ": " + printable(form.restored(error.description()))};
+  }
+  if (!form.restore(root)) {
+    return Error{ErrorKind::kUsage, name + " has two keys of one name in a table"};
   }
   HubSettings settings;
   settings.mailbox.offline = mailbox::OfflinePolicy::kDurable;
