@@ -21,15 +21,21 @@ constexpr std::size_t kMaxGlobalsSize =
     64 * 1024 * 1024;             // a hundred thousand roles; held in memory
 constexpr int kLockAttempts = 5;  // tables may be dropped between the list and the lock
 
-// Indexes are built at the end of a restore; the default of 64 MiB sorts larger ones on disk.
-constexpr std::string_view kIndexMemory = "maintenance_work_mem=256MB";
+// Of a restore's sessions. Indexes are built at its end; the default of 64 MiB sorts larger ones on
+// disk. Each of its statements is a transaction, and none of them waits for the disk: finish()
+// does.
+constexpr std::string_view kRestoreSettings =
+    "-c maintenance_work_mem=256MB -c synchronous_commit=off";
+// Writes a little and leaves nothing; its commit, as safe as the server is set up for, makes all
+// before it as safe.
+constexpr std::string_view kWaitForDisk = "SELECT pg_catalog.lo_unlink(pg_catalog.lo_create(0))";
 
 Error failed(std::string message) { return {ErrorKind::kFailed, std::move(message)}; }
 
 // For the sessions of this command, in front of what the user or the URL sets, which so has the
 // last word.
-void add_server_setting(ToolCommand& command, std::string_view setting) {
-  std::string options = "-c " + std::string(setting);
+void add_server_settings(ToolCommand& command, std::string_view settings) {
+  std::string options(settings);
   const auto given = std::ranges::find(command.environment, "PGOPTIONS",
                                        &std::pair<std::string, std::string>::first);
   if (given != command.environment.end()) {
@@ -445,7 +451,7 @@ class PgTarget final : public Target {
     command.arguments = {"--exit-on-error", "--no-tablespaces", "--no-password",
                          "--dbname=" + connection_.database_argument()};
     command.pipe_input = true;
-    add_server_setting(command, kIndexMemory);
+    add_server_settings(command, kRestoreSettings);
     SEALANE_TRY(auto tool, Tool::start(command, &context_.cancel));
     return std::unique_ptr<Stream>(std::make_unique<RestoreSink>(std::move(tool)));
   }
@@ -454,7 +460,8 @@ class PgTarget final : public Target {
     if (statistics_ == PgStatistics::kLeave) return success();
     SEALANE_TRY(PgSession * session, this->session());
     // Nothing is lost without them; warnings about tables of others are no failure.
-    return session->execute("ANALYZE");
+    SEALANE_TRY(session->execute("ANALYZE"));
+    return session->execute(std::string(kWaitForDisk));
   }
 
   Result<std::optional<Fingerprint>, Error> fingerprint() override {

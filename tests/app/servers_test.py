@@ -46,13 +46,16 @@ class PostgreSql(Servers):
         self.control = [*self.prefix, os.path.join(folder, "pg_ctl"), "-D", self.sockets + "/data", "-s", "-w"]
         self.tool([*self.prefix, INITDB[-1], "-D", self.sockets + "/data", "-U", "shop", "-A", "trust", "-E", "UTF8",
                    "--locale=C.UTF-8", "-N"])
-        self.tool([*self.control, "-l", self.sockets + "/log", "-o",
-                   f"-c listen_addresses= -c unix_socket_directories={self.sockets} -c fsync=off", "start"])
+        self.start()
         self.addCleanup(subprocess.run, [*self.control, "-m", "immediate", "stop"], cwd=self.sockets,
                         capture_output=True)
         self.sql("CREATE DATABASE shop")
         self.sql("CREATE DATABASE other")
         self.sql("CREATE TABLE orders AS SELECT g AS id, 'order ' || g AS name FROM generate_series(1, 2000) g", "shop")
+
+    def start(self):
+        self.tool([*self.control, "-l", self.sockets + "/log", "-o",
+                   f"-c listen_addresses= -c unix_socket_directories={self.sockets} -c fsync=off", "start"])
 
     def tool(self, argv):
         done = subprocess.run(argv, cwd=self.sockets, capture_output=True, text=True, timeout=120)
@@ -76,6 +79,19 @@ class PostgreSql(Servers):
         self.restore(self.url("other"), "--overwrite")
         out, _ = self.ok("drill", "-i", self.path("recovery.key"))
         self.assertIn("content equal", out)
+
+    def test_a_restore_ends_with_a_commit_that_waits_for_the_disk(self):
+        # A crash of the server alone loses nothing that the kernel has, so its log must tell.
+        self.back_up(self.url())
+        self.sql("ALTER SYSTEM SET log_statement = 'all'")
+        self.sql("SELECT pg_reload_conf()")
+        self.restore(self.url("other"))
+        with open(self.sockets + "/log", encoding="utf-8") as file:
+            log = file.read()
+        waits = log.index("lo_unlink")
+        self.assertLess(log.rindex("ALTER TABLE public.orders"), waits)
+        self.assertNotIn("synchronous_commit", log, "that session has what the server is set up for")
+        self.assertEqual(self.sql("SELECT count(*) FROM pg_largeobject_metadata", "other"), "0")
 
     def test_structure_compares_counts_only(self):
         self.back_up(self.url(), "--fingerprint", "structure")
