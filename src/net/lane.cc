@@ -211,7 +211,11 @@ session::Reframer Lane::Impl::make_reframer() {
       [this](std::span<const std::byte, session::kPacketHeaderSize> header) {
         return core.peek_length(header);
       },
-      [this] { return !core.peer_id(); });
+      [this] {
+        using session::Reframer;
+        if (!core.peer_id()) return Reframer::kMaxUnopenedByStranger;
+        return core.proven() ? Reframer::kMaxUnopened : Reframer::kMaxUnopenedUnproven;
+      });
 }
 
 void Lane::Impl::post(void (Impl::*task)()) {

@@ -16,6 +16,12 @@
 namespace sealane::net {
 namespace {
 
+// Of a stream what no key opens yet lies in its Reframer, of datagrams in the session.
+static_assert(session::Reframer::kMaxUnopenedUnproven <= session::Session::kMaxUnprovenParked);
+static_assert(LaneListener::kMaxConnecting *
+                  (session::Session::kMaxUnprovenParked + session::Session::kMaxUnprovenQueue) ==
+              LaneListener::kMaxUnprovenBytes);
+
 // What both kinds share: who is connecting, who waits to be accepted, and who waits to accept.
 class AcceptQueue : public std::enable_shared_from_this<AcceptQueue> {
  public:

@@ -1,9 +1,14 @@
 #include "session/parking.h"
 
+#include <algorithm>
+
 namespace sealane::session {
 
-bool Parking::add(ByteSpan datagram, PathId from, SteadyTime until) {
-  if (packets_.size() >= kMaxPackets || bytes_ + datagram.size() > kMaxBytes) return false;
+bool Parking::add(ByteSpan datagram, PathId from, SteadyTime until, std::size_t limit) {
+  if (packets_.size() >= kMaxPackets ||
+      bytes_ + datagram.size() + kPacketOverhead > std::min(limit, kMaxBytes)) {
+    return false;
+  }
   put_back({to_bytes(datagram), from, until});
   return true;
 }
@@ -11,12 +16,12 @@ bool Parking::add(ByteSpan datagram, PathId from, SteadyTime until) {
 std::optional<Parking::Packet> Parking::take() {
   if (packets_.empty()) return std::nullopt;
   Packet packet = packets_.pop_front();
-  bytes_ -= packet.datagram.size();
+  bytes_ -= packet.datagram.size() + kPacketOverhead;
   return packet;
 }
 
 void Parking::put_back(Packet packet) {
-  bytes_ += packet.datagram.size();
+  bytes_ += packet.datagram.size() + kPacketOverhead;
   packets_.push_back(std::move(packet));
 }
 

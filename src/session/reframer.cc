@@ -14,8 +14,11 @@ constexpr std::size_t kFirstBuffer = 4 * 1024;
 
 }  // namespace
 
-Reframer::Reframer(std::size_t max_packet_size, PeekLength peek, std::function<bool()> stranger)
-    : max_packet_size_(max_packet_size), peek_(std::move(peek)), stranger_(std::move(stranger)) {
+Reframer::Reframer(std::size_t max_packet_size, PeekLength peek,
+                   std::function<std::size_t()> max_unopened)
+    : max_packet_size_(max_packet_size),
+      peek_(std::move(peek)),
+      max_unopened_(std::move(max_unopened)) {
   SEALANE_CHECK(max_packet_size >= kPacketHeaderSize && max_packet_size <= kMaxPacketSize);
 }
 
@@ -79,7 +82,7 @@ Result<std::optional<MutableByteSpan>, ReframeError> Reframer::next() {
         return *failed_;
       }
       size_ = kPacketHeaderSize + *length;
-    } else if (++at_ > (stranger_ && stranger_() ? kMaxUnopenedByStranger : kMaxUnopened)) {
+    } else if (++at_ > (max_unopened_ ? max_unopened_() : kMaxUnopened)) {
       failed_ = ReframeError::kOutOfStep;
       return *failed_;
     }

@@ -24,16 +24,19 @@ class Reframer {
  public:
   // What is kept and searched while nothing opens; each of these bytes costs a try of all keys.
   static constexpr std::size_t kMaxUnopened = 256 * 1024;
-  // The same before the peer has proven itself: then nothing can be ahead of its key, and a
+  // The same before the peer has signed anything: then nothing can be ahead of its key, and a
   // stranger must not keep us busy. Some twenty requests under another pre-shared key.
   static constexpr std::size_t kMaxUnopenedByStranger = 4 * 1024;
+  // The same while it has signed, which may be a recording, and not proven itself.
+  static constexpr std::size_t kMaxUnopenedUnproven = 64 * 1024;
   // The size of the messages behind a header, if any key opens it.
   using PeekLength =
       std::function<std::optional<std::uint32_t>(std::span<const std::byte, kPacketHeaderSize>)>;
 
-  // REQUIRES: kPacketHeaderSize <= max_packet_size <= kMaxPacketSize. `stranger`: whether the peer
-  // has yet to prove itself; empty: it has.
-  Reframer(std::size_t max_packet_size, PeekLength peek, std::function<bool()> stranger = {});
+  // REQUIRES: kPacketHeaderSize <= max_packet_size <= kMaxPacketSize. `max_unopened`: one of the
+  // three above, as things are; empty: kMaxUnopened.
+  Reframer(std::size_t max_packet_size, PeekLength peek,
+           std::function<std::size_t()> max_unopened = {});
 
   // Space for the next bytes of the stream, at least 1; then say how many came. Both end the life
   // of the packet that next() gave.
@@ -52,7 +55,7 @@ class Reframer {
 
   std::size_t max_packet_size_;
   PeekLength peek_;
-  std::function<bool()> stranger_;
+  std::function<std::size_t()> max_unopened_;
   Bytes buffer_;  // [begin_, end_) is in use
   std::size_t begin_ = 0;
   std::size_t end_ = 0;

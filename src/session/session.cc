@@ -225,8 +225,7 @@ bool Session::wants_input() const {
   const Impl& impl = *impl_;
   if (!impl.open_for_input()) return false;
   if (impl.inbox.lent() && impl.lent_in_place) return false;
-  return impl.options.overflow == Overflow::kDrop ||
-         impl.inbox.kept_bytes() < impl.options.receive_queue_limit;
+  return impl.options.overflow == Overflow::kDrop || !impl.inbox_full();
 }
 
 std::optional<std::uint32_t> Session::peek_length(
@@ -375,6 +374,7 @@ bool Session::peer_is_sealane() const {
   return impl_->current() != nullptr && impl_->current()->sealane;
 }
 bool Session::bound() const { return impl_->current() != nullptr && impl_->current()->bound(); }
+bool Session::proven() const { return impl_->was_ready; }
 std::size_t Session::payload_size_limit() const { return impl_->payload_limit; }
 std::size_t Session::payload_size() const { return impl_->payload_size; }
 

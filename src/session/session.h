@@ -286,6 +286,12 @@ class Session {
  public:
   using Source = PathId;
   using Event = SessionEvent;
+  // Bytes that are kept of a peer that has not proven itself, in packets that wait for their key
+  // and in such whose messages wait for the binding (of these one packet more). Whoever opens many
+  // sessions and proves nothing must not fill the memory. Of a proven one it is
+  // Parking::kMaxBytes and Options::receive_queue_limit.
+  static constexpr std::size_t kMaxUnprovenParked = 64 * 1024;
+  static constexpr std::size_t kMaxUnprovenQueue = 64 * 1024;
 
   // What is wrong with the options, if anything.
   static std::optional<OptionsError> check(const Identities& identities, const Options& options);
@@ -359,6 +365,7 @@ class Session {
   std::optional<crypto::Ed25519Public> peer_identity() const;
   bool peer_is_sealane() const;  // announced under its signature
   bool bound() const;            // identities proven by session-binding
+  bool proven() const;           // was once: it has a key of ours, and where due is bound
   std::size_t payload_size_limit() const;
   std::size_t payload_size() const;  // now: what fits in one packet
   std::size_t packet_size() const { return payload_size() + kPacketOverhead; }

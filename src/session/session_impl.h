@@ -161,6 +161,11 @@ struct Session::Impl final : Outbox::Cutter {
   }
   const PskKeys* psk() const { return options.psk.get(); }
   PacketIdMask mask() const { return packet_id_mask; }
+  std::size_t parking_limit() const { return was_ready ? Parking::kMaxBytes : kMaxUnprovenParked; }
+  bool inbox_full() const {
+    return inbox.kept_bytes() >=
+           std::min(options.receive_queue_limit, was_ready ? SIZE_MAX : kMaxUnprovenQueue);
+  }
   bool open_for_input() const {
     return state != SessionState::kNew && state != SessionState::kClosed &&
            state != SessionState::kPaused;
@@ -177,6 +182,7 @@ struct Session::Impl final : Outbox::Cutter {
 
   SessionState state = SessionState::kNew;
   bool was_established = false;  // and what is queued may go out while closing
+  bool was_ready = false;        // the peer has proven itself once
   SteadyTime now{};
   SteadyTime started{};
   WallTime started_wall{};

@@ -113,7 +113,7 @@ void Session::Impl::handle_opened(Epoch& epoch, const Epoch::Opened& opened, Pat
 
 void Session::Impl::keep_lent() {
   if (!inbox.lent()) return;
-  if (options.overflow == Overflow::kDrop && inbox.kept_bytes() >= options.receive_queue_limit) {
+  if (options.overflow == Overflow::kDrop && inbox_full()) {
     inbox.drop_lent();
     return drop(DropReason::kQueueFull);
   }
@@ -124,7 +124,7 @@ void Session::Impl::undecryptable(PathId from, ByteSpan datagram) {
   const std::uint32_t in_row = ++statistics.undecryptable_in_row;
   if (!datagram.empty()) {
     // Perhaps its key is still under way.
-    if (parking.add(datagram, from, now + 2 * options.retry_interval)) {
+    if (parking.add(datagram, from, now + 2 * options.retry_interval, parking_limit())) {
       ++statistics.parked;
     } else {
       drop(DropReason::kParkLimit);

@@ -98,6 +98,7 @@ void Session::Impl::progress() {
   Epoch* epoch = current();
   delivery_blocked = epoch != nullptr && must_bind(*epoch) && !epoch->bound();
   if (epoch != nullptr && (!must_bind(*epoch) || epoch->bound())) unbound_since.reset();
+  if (epoch != nullptr && ready(*epoch)) was_ready = true;
   if (state == SessionState::kKeyExchange && epoch != nullptr && ready(*epoch)) {
     const SizeSearch::Settings settings{.limit = payload_limit,
                                         .first_wait = std::min<Options::Duration>(

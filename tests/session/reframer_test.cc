@@ -151,7 +151,6 @@ TEST(Reframer, OutOfStepIsFoundInBoundedMemory) {
 
 TEST(Reframer, AStrangersJunkIsSearchedForLessLong) {
   std::vector<PacketKey> keys = plain_and(1);
-  bool stranger = true;
   std::size_t tries = 0;
   const auto peek = peek_with(keys);
   Reframer reframer(
@@ -160,7 +159,7 @@ TEST(Reframer, AStrangersJunkIsSearchedForLessLong) {
         ++tries;
         return peek(header);
       },
-      [&] { return stranger; });
+      [] { return Reframer::kMaxUnopenedByStranger; });
   // What anybody can make is no proof.
   Stream stream;
   stream.add(keys[0], 100);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "session/binding.h"
+#include "session/parking.h"
 #include "tests/session/link.h"
 
 namespace sealane::session {
@@ -193,6 +194,58 @@ TEST(Safety, DataThatOvertakesItsKeyWaitsForIt) {
   EXPECT_GT(statistics.parked, 0u);
   EXPECT_EQ(statistics.parked_opened, statistics.parked);
   expect_alive(nodes);
+}
+
+// What a stranger sends before it has proven itself takes little of our memory, whatever it is: a
+// listener has many of them. A proven peer has the larger limits.
+TEST(Safety, LittleIsKeptOfAPeerThatHasProvenNothing) {
+  constexpr std::size_t kJunkSize = 8000;
+  const Bytes junk(kJunkSize, std::byte{0x55});
+  TwoNodes nodes;
+  nodes.start();
+  for (int i = 0; i < 100; ++i) nodes.link.deliver(1, junk);
+  nodes.link.run_until(nodes.link.now());
+  Statistics statistics = nodes.b.session.statistics(nodes.link.now());
+  EXPECT_FALSE(nodes.b.session.proven());
+  EXPECT_EQ(statistics.parked,
+            Session::kMaxUnprovenParked / (kJunkSize + Parking::kPacketOverhead));
+  EXPECT_EQ(statistics.dropped(DropReason::kParkLimit), 100 - statistics.parked);
+  // It harms nobody: the true peer gets in beside it.
+  ASSERT_TRUE(nodes.link.run_for(10s, [&] { return nodes.a.established(); }));
+  expect_alive(nodes);
+  EXPECT_TRUE(nodes.b.session.proven());
+  for (int i = 0; i < 200; ++i) nodes.link.deliver(1, junk);
+  nodes.link.run_until(nodes.link.now());
+  // With those from before, which still wait.
+  EXPECT_EQ(nodes.b.session.statistics(nodes.link.now()).parked, Parking::kMaxPackets);
+
+  // Messages that open, and wait for a binding that never comes: B is bound, A does not hear of it.
+  for (const bool lossy : {false, true}) {
+    Options options;
+    options.lossy = lossy;
+    options.negotiate = false;
+    options.payload_size_limit = 10'000;
+    TwoNodes waiting(options);
+    waiting.link.tap([&](int from, Bytes& datagram) {
+      return from == 0 || datagram.size() != kPacketHeaderSize + kMessageHeaderSize + kBindingSize;
+    });
+    waiting.start();
+    ASSERT_TRUE(waiting.link.run_for(5s, [&] { return waiting.b.established(); }));
+    waiting.link.run_for(1s);
+    ASSERT_FALSE(waiting.a.session.proven());
+    std::size_t sent = 0;
+    for (; sent < 20 && waiting.a.session.wants_input(); ++sent) {
+      ASSERT_TRUE(waiting.send(waiting.b, std::string(8000, 'x')));
+      waiting.link.run_for(10ms);
+    }
+    if (lossy) {
+      EXPECT_EQ(sent, 20u);
+      EXPECT_GT(waiting.a.dropped(DropReason::kQueueFull), 10u);
+    } else {
+      EXPECT_EQ(sent, Session::kMaxUnprovenQueue / 8192 + 1);
+    }
+    EXPECT_TRUE(waiting.a.received.empty());
+  }
 }
 
 TEST(Safety, OldKeysAreGoneSecondsAfterTheNewOneIsProven) {

@@ -218,6 +218,9 @@ class LaneListener {
   // only comes and stays silent keeps nobody out.
   static constexpr std::size_t kMaxConnecting = 256;
   static constexpr std::size_t kMaxWaiting = 64;  // established, not accepted yet
+  // What is kept of all that connect together, in bytes: what no key opens yet, and what waits for
+  // the peer's proof. Beside it each has the packet that is being read.
+  static constexpr std::size_t kMaxUnprovenBytes = 32 * 1024 * 1024;
 
   virtual ~LaneListener() = default;  // as cancel(); lanes that were accepted live on
   // The next lane that is established.
