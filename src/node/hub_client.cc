@@ -60,6 +60,7 @@ class Connection final : public net::CoreHandler<hub::ClientConnection> {
   Client& client_;
   std::optional<SteadyTime> look_again_;
   std::optional<hub::ClientStopped> stopped_;
+  std::optional<crypto::Sha256Digest> shown_;  // the hub's key
 };
 
 class Client final : public HubClient {
@@ -174,7 +175,9 @@ class Client final : public HubClient {
   }
 
   void dial() {
-    auto connection = std::make_unique<Connection>(*this, options.connection, random,
+    hub::ClientOptions how_to_log_in = options.connection;
+    if (pin_) how_to_log_in.pin = pin_;
+    auto connection = std::make_unique<Connection>(*this, how_to_log_in, random,
                                                    stream_loop_->now(), clock.wall_now());
     connection_ = connection.get();
     ready_ = false;
@@ -338,6 +341,12 @@ class Client final : public HubClient {
     if (final || !timer_) return;
     timer_->at(stream_loop_->now() + backoff_.next(random), [this] { dial(); });
   }
+  // From now on it is the pinned one: accepting what is new is not accepting what changes.
+  bool takes_new_key(const crypto::Sha256Digest& fingerprint) {
+    if (!options.new_key || !options.new_key(fingerprint)) return false;
+    pin_ = fingerprint;
+    return true;
+  }
   bool ending() const { return ending_; }
 
   Clock& clock;
@@ -395,7 +404,8 @@ class Client final : public HubClient {
 
   // The loop's thread:
   Backoff backoff_;
-  Connection* connection_ = nullptr;  // the driver owns it
+  std::optional<crypto::Sha256Digest> pin_;  // of a key that was new
+  Connection* connection_ = nullptr;         // the driver owns it
   bool ready_ = false;
   bool was_ready_ = false;
   bool numbered_ = false;
@@ -467,10 +477,12 @@ void Connection::on_event(hub::ClientEvent event, SteadyTime now) {
       return [this, result] { core().job_done(std::move(*result), client_.clock.steady_now()); };
     });
   } else if (const auto* offered = std::get_if<hub::HubOffered>(&event)) {
-    const auto& ask = client_.options.new_key;
+    shown_ = offered->fingerprint;
+    // Where the pin alone counts the core has refused it, and nobody is to take it for trusted.
     if (offered->asks) {
-      core().trust_hub(ask && ask(offered->fingerprint), now);
-    } else if (!offered->pinned && ask && !ask(offered->fingerprint)) {
+      core().trust_hub(client_.takes_new_key(offered->fingerprint), now);
+    } else if (!offered->pinned && client_.options.connection.trust == hub::HubTrust::kAcceptNew &&
+               !client_.takes_new_key(offered->fingerprint)) {
       core().stop(now);
     }
   } else if (const auto* ready = std::get_if<hub::ClientReady>(&event)) {
@@ -504,21 +516,33 @@ void Connection::on_closed(const NetworkError& why, SteadyTime) {
                         reason == ClientStop::kBadChallenge || reason == ClientStop::kNotSealane ||
                         (reason == ClientStop::kByHub &&
                          (stopped_->text == "replaced" || stopped_->text == "removed"));
-  client_.closed(*this, to_error(*stopped_, client_.options.hub), hopeless);
+  client_.closed(*this, to_error(*stopped_, client_.options.hub, shown_), hopeless);
 }
 
 }  // namespace
 
-Error to_error(const hub::ClientStopped& stopped, const Address& hub) {
+Error to_error(const hub::ClientStopped& stopped, const Address& hub,
+               const std::optional<crypto::Sha256Digest>& shown) {
   using hub::ClientStop;
   std::string text = "the hub at " + printable(hub.text) + ": ";
   text += describe(stopped.reason);
   if (!stopped.text.empty()) text += " (" + printable(stopped.text) + ")";
   ErrorKind kind = ErrorKind::kFailed;
   switch (stopped.reason) {
-    case ClientStop::kPinMismatch:
-    case ClientStop::kInterception:
     case ClientStop::kHubNotTrusted:
+      kind = ErrorKind::kPinMismatch;
+      if (shown) text += ": " + fingerprint_text(*shown);
+      text +=
+          "; compare it with what 'sealane hub status' says there, and take it with "
+          "--trust-hub ask, at a terminal, or accept-new";
+      break;
+    case ClientStop::kPinMismatch:
+      kind = ErrorKind::kPinMismatch;
+      text +=
+          "; if it was changed on purpose, enrol this client again, or remove the hub's line "
+          "from $SEALANE_HOME/hub_pins";
+      break;
+    case ClientStop::kInterception:
     case ClientStop::kNotSealane:
       kind = ErrorKind::kPinMismatch;
       break;

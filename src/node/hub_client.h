@@ -22,7 +22,7 @@ struct HubClientOptions {
   Address hub;                    // tcp:HOST:PORT
   hub::ClientOptions connection;  // id, key, pin, trust
   // Asked on this client's thread where trust is kAsk; and told of a new key with kAcceptNew. A
-  // false ends it.
+  // false ends it; after a true it is the pinned one. Not called with kStrict.
   std::function<bool(const crypto::Sha256Digest&)> new_key;
   bool reconnect = true;  // after a login that worked once; before, the first failure is the end
   std::chrono::nanoseconds connect_timeout = std::chrono::seconds(20);
@@ -92,7 +92,8 @@ class HubClient {
   HubClient() = default;
 };
 
-// What a stopped connection means to a person.
-Error to_error(const hub::ClientStopped& stopped, const Address& hub);
+// What a stopped connection means to a person. `shown`: the key that the hub showed.
+Error to_error(const hub::ClientStopped& stopped, const Address& hub,
+               const std::optional<crypto::Sha256Digest>& shown = {});
 
 }  // namespace sealane::node

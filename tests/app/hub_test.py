@@ -145,10 +145,28 @@ class Hub(HubStage):
             text = "".join(line for line in file if not line.startswith("fingerprint"))
         os.remove(self.path("shop", "hub"))
         write_private(self.path("shop", "hub"), text)
-        self.send("shop", "prover", "--plain", "--text", "x", code=21)  # not pinned
+        for _ in range(2):  # not pinned, and not by having been seen
+            _, err = self.send("shop", "prover", "--plain", "--text", "x", code=21)
+            self.assertIn(f"the hub's key is not pinned: {self.fingerprint}; compare it", err)
+            self.assertFalse(os.path.exists(self.path("shop", "hub_pins")))
         self.send("shop", "prover", "--plain", "--text", "x", "--trust-hub", "accept-new", code=20)
         with open(self.path("shop", "hub_pins"), encoding="utf-8") as file:
             self.assertIn(self.address + " SHA256:", file.read())
+
+    def test_accepting_what_is_new_is_not_accepting_what_changes(self):
+        hub = self.start_hub()
+        self.enrol("shop")
+        with open(self.path("shop", "hub"), encoding="utf-8") as file:
+            text = "".join(line for line in file if not line.startswith("fingerprint"))
+        os.remove(self.path("shop", "hub"))
+        write_private(self.path("shop", "hub"), text)
+        listener = self.listen("shop", "--trust-hub", "accept-new")
+        hub.stop()
+        os.remove(self.path("hub", "key.pem"))  # another one comes in its place, which knows the client
+        self.start_hub(listen=self.address)
+        self.assertEqual(listener.process.wait(PATIENCE), 21)
+        with open(self.path("shop", "hub_pins"), encoding="utf-8") as file:
+            self.assertEqual(len(file.readlines()), 1)
 
     def test_settings_name_their_mistake_and_act_at_once(self):
         with open(self.path("hub.toml"), "w", encoding="utf-8") as file:
