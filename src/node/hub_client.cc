@@ -11,6 +11,7 @@
 #include "flow/workers.h"
 #include "net/io_loop.h"
 #include "net/real_network.h"
+#include "net/resolve.h"
 #include "net/sockets.h"
 #include "net/stream_driver.h"
 #include "node/hub_state.h"
@@ -174,7 +175,27 @@ class Client final : public HubClient {
     });
   }
 
+  // A name is looked up each time: what it stands for may change while we are away.
   void dial() {
+    workers_.add([this] {
+      auto found =
+          std::make_shared<Result<std::vector<net::Endpoint>, Error>>(net::resolve(options.hub));
+      loop_.post([this, found] {
+        if (ending_) return;
+        if (!found->has_value()) {
+          return offline(found->error(), found->error().kind == ErrorKind::kUsage);
+        }
+        addresses_.clear();
+        for (const net::Endpoint& endpoint : found->value()) {
+          addresses_.push_back({net::format_endpoint(endpoint.kind, endpoint.address)});
+        }
+        dial_next();
+      });
+    });
+  }
+  void dial_next() {
+    const Address address = std::move(addresses_.front());
+    addresses_.pop_front();
     hub::ClientOptions how_to_log_in = options.connection;
     if (pin_) how_to_log_in.pin = pin_;
     auto connection = std::make_unique<Connection>(*this, how_to_log_in, random,
@@ -187,7 +208,7 @@ class Client final : public HubClient {
     }
     net::StreamOptions how;
     how.linger = seconds(1);
-    driver_->dial(options.hub, stream_loop_->now() + options.connect_timeout, how,
+    driver_->dial(address, stream_loop_->now() + options.connect_timeout, how,
                   std::move(connection));
   }
 
@@ -327,10 +348,15 @@ class Client final : public HubClient {
     emit(HubMessage{std::move(message)});
   }
 
-  void closed(Connection& connection, const Error& why, bool hopeless) {
+  // `opened`: somebody was there.
+  void closed(Connection& connection, const Error& why, bool opened, bool hopeless) {
     if (connection_ != &connection) return;
     connection_ = nullptr;
     ready_ = false;
+    if (!opened && !ending_ && !addresses_.empty()) return dial_next();
+    offline(why, hopeless);
+  }
+  void offline(const Error& why, bool hopeless) {
     const bool final = ending_ || hopeless || !was_ready_ || !options.reconnect;
     emit(HubOffline{why, final});
     {
@@ -405,6 +431,7 @@ class Client final : public HubClient {
   // The loop's thread:
   Backoff backoff_;
   std::optional<crypto::Sha256Digest> pin_;  // of a key that was new
+  std::deque<Address> addresses_;            // of the hub, not tried yet
   Connection* connection_ = nullptr;         // the driver owns it
   bool ready_ = false;
   bool was_ready_ = false;
@@ -504,7 +531,7 @@ void Connection::on_event(hub::ClientEvent event, SteadyTime now) {
 
 void Connection::on_closed(const NetworkError& why, SteadyTime) {
   if (!stopped_) {
-    client_.closed(*this, net::to_error(why, client_.options.hub), false);
+    client_.closed(*this, net::to_error(why, client_.options.hub), opened(), false);
     return;
   }
   using hub::ClientStop;
@@ -516,7 +543,7 @@ void Connection::on_closed(const NetworkError& why, SteadyTime) {
                         reason == ClientStop::kBadChallenge || reason == ClientStop::kNotSealane ||
                         (reason == ClientStop::kByHub &&
                          (stopped_->text == "replaced" || stopped_->text == "removed"));
-  client_.closed(*this, to_error(*stopped_, client_.options.hub, shown_), hopeless);
+  client_.closed(*this, to_error(*stopped_, client_.options.hub, shown_), true, hopeless);
 }
 
 }  // namespace

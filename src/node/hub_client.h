@@ -19,7 +19,7 @@
 namespace sealane::node {
 
 struct HubClientOptions {
-  Address hub;                    // tcp:HOST:PORT
+  Address hub;                    // tcp:HOST:PORT; of a name's addresses the first that answers
   hub::ClientOptions connection;  // id, key, pin, trust
   // Asked on this client's thread where trust is kAsk; and told of a new key with kAcceptNew. A
   // false ends it; after a true it is the pinned one. Not called with kStrict.

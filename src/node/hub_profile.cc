@@ -4,6 +4,7 @@
 
 #include "base/copy_bytes.h"
 #include "crypto/hash.h"
+#include "net/resolve.h"
 #include "node/hub_state.h"
 
 namespace sealane::node {
@@ -18,6 +19,11 @@ SecretBytes format_profile(const HubProfile& profile) {
   copy_bytes(as_bytes(head), whole.fill().begin());
   copy_bytes(key.expose(), whole.fill().begin() + static_cast<std::ptrdiff_t>(head.size()));
   return whole;
+}
+
+bool is_hub_address(const Address& address) {
+  return (address.text.starts_with("tcp:") || address.text.starts_with("unix:")) &&
+         net::is_address(address);
 }
 
 Result<HubProfile, std::string> parse_profile(ByteSpan content) {
@@ -35,6 +41,9 @@ Result<HubProfile, std::string> parse_profile(ByteSpan content) {
     const std::string_view value = line.substr(colon + 2);
     if (name == "hub") {
       profile.hub.text = value;
+      if (!is_hub_address(profile.hub)) {
+        return "its hub " + printable(value) + " is no address; " + std::string(kHubAddressForm);
+      }
     } else if (name == "fingerprint") {
       profile.fingerprint = parse_fingerprint(value);
       if (!profile.fingerprint) return std::string("its fingerprint is none");

@@ -29,6 +29,9 @@ struct HubProfile {
   std::shared_ptr<const crypto::RsaPrivateKey> key;
 };
 SecretBytes format_profile(const HubProfile& profile);
+// Where a client can dial a hub: a TCP address, also by name, or a UNIX socket.
+bool is_hub_address(const Address& address);
+inline constexpr std::string_view kHubAddressForm = "write tcp:HOST:PORT or unix:PATH";
 Result<HubProfile, std::string> parse_profile(ByteSpan content);  // a clause why it is none
 
 // The id of a client that seals end to end: 16 bytes of SHA-256 over "sealane hub client" and its

@@ -194,6 +194,25 @@ class Hub(HubStage):
         self.assertEqual([c["kind"] for c in clients], ["legacy"])
         self.expect(1, "hub", "status", "--state", self.path("copy"))
 
+    def test_a_hub_has_a_name(self):
+        self.start_hub()
+        self.enrol("shop", "prover")
+
+        def dial(address):
+            with open(self.path("shop", "hub"), encoding="utf-8") as file:
+                text = "".join(f"hub: {address}\n" if line.startswith("hub:") else line for line in file)
+            os.remove(self.path("shop", "hub"))
+            write_private(self.path("shop", "hub"), text)
+        # In capitals, so that it is looked up.
+        dial("tcp:LOCALHOST:" + self.address.rsplit(":", 1)[1])
+        self.send("shop", "prover", "--plain", "--text", "x")
+        dial("tcp:nobody.invalid:4000")
+        _, err = self.send("shop", "prover", "--plain", "--text", "x", code=1)
+        self.assertRegex(err, "nobody.invalid (cannot be looked up now|.*check its spelling)|name nobody.invalid")
+        dial("tcp:192.0.2:4000")
+        _, err = self.send("shop", "prover", "--plain", "--text", "x", code=2)
+        self.assertIn("its hub tcp:192.0.2:4000 is no address; write tcp:HOST:PORT", err)
+
     def test_keys_are_made(self):
         self.start_hub(known_key=False)
         os.makedirs(self.path("shop"), mode=0o700)
