@@ -187,6 +187,9 @@ class Server final : public HubServer {
       if (mailbox_->add_client(record.id, {}, now, seams_.clock.wall_now())) {
         records_.insert_or_assign(record.id, record);
         set_rights(now);  // the settings may have named it before
+      } else if (std::ranges::find(settings_.groups, record.id, &HubGroup::address) !=
+                 settings_.groups.end()) {
+        result = Error{ErrorKind::kUsage, "a group of the settings has this id"};
       } else {
         result = Error{ErrorKind::kUsage, "there is no room for one more client (max_clients)"};
       }
@@ -347,17 +350,21 @@ class Server final : public HubServer {
     return success();
   }
 
+  // All of them or, after an error, none.
   Result<void, Error> set_groups(const HubSettings& settings) {
+    if (settings.groups.size() > mailbox::Mailbox::kMaxGroups) {
+      return Error{ErrorKind::kUsage, "there are more groups than a hub holds: " +
+                                          std::to_string(mailbox::Mailbox::kMaxGroups)};
+    }
     for (const HubGroup& group : settings.groups) {
-      if (!mailbox_->set_group(group.address, group.policy)) {
+      if (records_.contains(group.address)) {
         return Error{ErrorKind::kUsage, "the group " + printable(group.name) +
-                                            " has the id of a client, or there are too many"};
+                                            " has the id of the client " + text_of(group.address)};
       }
     }
-    for (const HubGroup& old : settings_.groups) {
-      const bool stays = std::ranges::any_of(
-          settings.groups, [&](const HubGroup& group) { return group.address == old.address; });
-      if (!stays) mailbox_->remove_group(old.address);
+    for (const HubGroup& old : settings_.groups) mailbox_->remove_group(old.address);
+    for (const HubGroup& group : settings.groups) {
+      SEALANE_CHECK(mailbox_->set_group(group.address, group.policy));
     }
     return success();
   }

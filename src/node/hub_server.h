@@ -63,7 +63,7 @@ class HubServer {
   virtual Result<void, Error> add_client(HubClientRecord record) = 0;
   virtual Result<void, Error> remove_client(const hub::ClientId& id) = 0;
   // Rates, limits, groups, and what CONFIG says, of connections that are open too. What needs a
-  // restart is named in the error (listen, queue, challenge_size…): nothing was changed then.
+  // restart is named in the error (listen, queue, max_connections): nothing was changed then.
   virtual Result<void, Error> configure(HubSettings settings) = 0;
 };
 

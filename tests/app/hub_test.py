@@ -213,6 +213,31 @@ class Hub(HubStage):
         _, err = self.send("shop", "prover", "--plain", "--text", "x", code=2)
         self.assertIn("its hub tcp:192.0.2:4000 is no address; write tcp:HOST:PORT", err)
 
+    def test_settings_that_are_refused_change_nothing(self):
+        group = "11111111-1111-4111-8111-111111111111"
+        self.start_hub().stop()
+        self.enrol("shop", "prover")
+        clients = {m["name"]: m["id"] for m in self.json_lines("hub", "clients", "--state", self.path("hub"))}
+
+        def write(members, more=""):
+            with open(self.path("new.toml"), "w", encoding="utf-8") as file:
+                file.write(f"[group.ops]\nid = \"{group}\"\nmembers = {members}\nmembers_only = false\n{more}")
+            os.rename(self.path("new.toml"), self.path("hub.toml"))
+        write([clients["prover"]])
+        hub = self.start_hub("--config", self.path("hub.toml"), listen=self.address)
+        write([], f"[group.zoo]\nid = \"{clients['shop']}\"\nmembers = []\n")
+        warning = hub.wait_for("warning")[0]["message"]
+        self.assertIn("the group zoo has the id of the client shop", warning)
+        self.send("shop", group, "--plain", "--text", "to all")
+        self.assertEqual(self.status()["queued_messages"], 1)  # for the member that was there
+        write([])
+        hub.wait_for("hub_settings")
+        self.send("shop", group, "--plain", "--text", "to nobody")
+        self.assertEqual(self.status()["queued_messages"], 1)
+        _, err = self.expect(2, "hub", "enrol", "zoo", "--state", self.path("hub"), "--id", group, "--address",
+                             self.address, "--out", self.path("zoo.hub"))
+        self.assertIn("a group of the settings has this id", err)
+
     def test_keys_are_made(self):
         self.start_hub(known_key=False)
         os.makedirs(self.path("shop"), mode=0o700)
