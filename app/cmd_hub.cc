@@ -2,6 +2,7 @@
 #include <poll.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -45,6 +46,11 @@ Result<node::HubState, Error> open_state(Context& context, const StateFlags& fla
   return node::HubState::open(context.files, context.random, flags.path());
 }
 
+// Of a hub that is there: asking about one must not make it.
+Result<node::HubState, Error> open_existing(Context& context, const StateFlags& flags) {
+  return node::HubState::open_existing(context.files, context.random, flags.path());
+}
+
 Result<std::optional<json>, Error> ask_running(const node::HubState& state, const json& request) {
   return node::ask_control(state.path("control.sock"), request);
 }
@@ -66,7 +72,12 @@ Result<std::string, Error> read_settings(Context& context, const ServeFlags& fla
 
 Result<node::HubSettings, Error> parse_settings(const std::string& text, const ServeFlags& flags) {
   SEALANE_TRY(auto settings, node::parse_hub_settings(text, printable(flags.config)));
-  if (!flags.listen.empty()) settings.listen = flags.listen;
+  if (flags.listen.empty()) return settings;
+  if (!node::can_listen({flags.listen})) {
+    return usage("--listen " + printable(flags.listen) + ": " +
+                 std::string(node::kListenAddressForm));
+  }
+  settings.listen = flags.listen;
   return settings;
 }
 
@@ -171,7 +182,10 @@ Result<int, Error> import_python(Context& context, const EnrolFlags& flags) {
   const std::string clients = join_path(folder, ".clients");
   const auto entries = context.files.list(clients);
   if (!entries.has_value()) return to_error(entries.error());
+  // Those that an earlier try took over stay, so that one that was cut can be made again.
+  SEALANE_TRY(const auto known, state.clients());
   std::size_t count = 0;
+  std::size_t before = 0;
   for (const DirectoryEntry& entry : entries.value()) {
     const std::string file = join_path(clients, entry.name);
     const auto id = hub::parse_client_id(entry.name);
@@ -180,11 +194,18 @@ Result<int, Error> import_python(Context& context, const EnrolFlags& flags) {
     if (!content.has_value()) return to_error(content.error());
     auto record = node::parse_client_file(*id, content.value());
     if (!record.has_value()) return usage(printable(file) + " is no client: " + record.error());
+    const auto same = std::ranges::find(known, *id, &node::HubClientRecord::id);
+    if (same != known.end() && *same->key == *record.value().key) {
+      ++before;
+      continue;
+    }
     record.value().kind = hub::ClientKind::kLegacy;
     SEALANE_TRY(add_client(state, record.value()));
     ++count;
   }
-  context.console.print("Imported " + std::to_string(count) + " legacy clients; the hub's key is " +
+  context.console.print("Imported " + std::to_string(count) + " legacy clients" +
+                        (before > 0 ? ", " + std::to_string(before) + " were here already" : "") +
+                        "; the hub's key is " +
                         node::fingerprint_text(state.key()->public_key().fingerprint()) + "\n");
   context.console.emit("hub_import", {{"clients", count}});
   return 0;
@@ -192,8 +213,10 @@ Result<int, Error> import_python(Context& context, const EnrolFlags& flags) {
 
 Result<int, Error> enrol(Context& context, const EnrolFlags& flags) {
   if (!flags.import.empty()) {
-    if (!flags.name.empty() || !flags.out.empty()) {
-      return usage("--import takes the clients as they are: no NAME, no --out");
+    if (!flags.name.empty() || !flags.out.empty() || !flags.address.empty() ||
+        !flags.identity.empty() || !flags.public_key.empty() || !flags.id.empty() || flags.legacy) {
+      return usage(
+          "--import takes the clients as they are, all legacy: it goes with --state alone");
     }
     return import_python(context, flags);
   }
@@ -218,10 +241,23 @@ Result<int, Error> enrol(Context& context, const EnrolFlags& flags) {
   } else {
     record.id = hub::make_client_id(context.random);
   }
+  if (!flags.public_key.empty()) {
+    if (!flags.out.empty() || !flags.address.empty()) {
+      return usage("with --public-key the client has its key: no --out, no --address");
+    }
+  } else if (flags.out.empty() || flags.address.empty()) {
+    return usage("--out says where the client's private file goes, --address where it dials");
+  } else if (!node::is_hub_address({flags.address})) {
+    return usage(printable(flags.address) +
+                 " is no address of a hub: " + std::string(node::kHubAddressForm));
+  }
   SEALANE_TRY(const auto state, open_state(context, flags.state));
+  if (state.created()) {
+    context.console.note("made a new hub in " + printable(flags.state.path()) + " with the key " +
+                         node::fingerprint_text(state.key()->public_key().fingerprint()));
+  }
   std::optional<node::HubProfile> profile;
   if (!flags.public_key.empty()) {
-    if (!flags.out.empty()) return usage("with --public-key the client has its key: no --out");
     const auto content = read_file(context.files, flags.public_key, crypto::kMaxRsaPemSize);
     if (!content.has_value()) return to_error(content.error());
     const auto key = crypto::RsaPublicKey::from_pem(content.value());
@@ -230,9 +266,6 @@ Result<int, Error> enrol(Context& context, const EnrolFlags& flags) {
     }
     record.key = std::make_shared<const crypto::RsaPublicKey>(key.value());
   } else {
-    if (flags.out.empty() || flags.address.empty()) {
-      return usage("--out says where the client's private file goes, --address where it dials");
-    }
     auto key = std::make_shared<const crypto::RsaPrivateKey>(crypto::RsaPrivateKey::generate());
     record.key = std::make_shared<const crypto::RsaPublicKey>(key->public_key());
     profile = node::HubProfile{.hub = {flags.address},
@@ -277,7 +310,7 @@ Result<json, Error> list_clients(const node::HubState& state, bool& running) {
 }
 
 Result<int, Error> show_clients(Context& context, const StateFlags& flags) {
-  SEALANE_TRY(const auto state, open_state(context, flags));
+  SEALANE_TRY(const auto state, open_existing(context, flags));
   bool running = false;
   SEALANE_TRY(const json list, list_clients(state, running));
   Table table({"NAME", "ID", "KIND", "STATE", "SINCE", "WAITING"});
@@ -309,7 +342,7 @@ Result<json, Error> find_client(const node::HubState& state, const std::string& 
 }
 
 Result<int, Error> remove(Context& context, const StateFlags& flags, const std::string& wanted) {
-  SEALANE_TRY(const auto state, open_state(context, flags));
+  SEALANE_TRY(const auto state, open_existing(context, flags));
   SEALANE_TRY(const json client, find_client(state, wanted));
   const std::string id = client.at("id").get<std::string>();
   SEALANE_TRY(const auto answer, ask_running(state, {{"command", "remove"}, {"client", id}}));
@@ -326,7 +359,7 @@ Result<int, Error> remove(Context& context, const StateFlags& flags, const std::
 // The directory that the Python hub reads.
 Result<int, Error> export_python(Context& context, const StateFlags& flags,
                                  const std::string& target) {
-  SEALANE_TRY(const auto state, open_state(context, flags));
+  SEALANE_TRY(const auto state, open_existing(context, flags));
   SEALANE_TRY(const auto records, state.clients());
   const std::string folder = join_path(target, ".server");
   const std::string clients = join_path(folder, ".clients");
@@ -349,7 +382,7 @@ Result<int, Error> export_python(Context& context, const StateFlags& flags,
 }
 
 Result<int, Error> show_status(Context& context, const StateFlags& flags) {
-  SEALANE_TRY(const auto state, open_state(context, flags));
+  SEALANE_TRY(const auto state, open_existing(context, flags));
   SEALANE_TRY(auto answer, ask_running(state, {{"command", "status"}}));
   if (!answer) {
     return Error{ErrorKind::kFailed, "no hub runs in " + printable(flags.path()) +

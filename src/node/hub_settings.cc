@@ -8,6 +8,7 @@
 #include <set>
 
 #include "base/utf8.h"
+#include "net/sockets.h"
 #include "sealane/base/bytes.h"
 
 namespace sealane::node {
@@ -215,6 +216,10 @@ Result<void, Error> read_group(const toml::table& table, const std::string& name
   const auto address = id ? mailbox::parse_client_id(*id) : std::nullopt;
   if (!address) return reader.wrong(table, "a group needs an id: 32 hex digits or a UUID");
   group.address = *address;
+  if (std::ranges::find(settings.groups, group.address, &HubGroup::address) !=
+      settings.groups.end()) {
+    return reader.wrong(table, "another group has this id");
+  }
   SEALANE_TRY(reader.flag("members_only", group.policy.members_only));
   const toml::node* members = reader.find("members");
   if (members == nullptr || !members->is_array()) {
@@ -336,6 +341,12 @@ std::optional<std::size_t> broken_line(std::string_view text) {
 
 }  // namespace
 
+bool can_listen(const Address& address) {
+  const auto endpoint = net::parse_endpoint(address);
+  return endpoint && (endpoint->kind == net::SocketKind::kTcp ||
+                      endpoint->kind == net::SocketKind::kUnixStream);
+}
+
 Result<HubSettings, Error> parse_hub_settings(std::string_view text, const std::string& name) {
   if (text.size() > HubSettings::kMaxFileSize) {
     return Error{ErrorKind::kUsage, name + " is too large for a settings file"};
@@ -362,6 +373,9 @@ Result<HubSettings, Error> parse_hub_settings(std::string_view text, const std::
   SEALANE_TRY(const bool has_port, reader.number("port", 0, 65535, port));
   if (listen && has_port)
     return reader.wrong_key("port", "and listen say the same thing; keep one");
+  if (listen && !can_listen({*listen})) {
+    return reader.wrong_key("listen", "is wrong: " + std::string(kListenAddressForm));
+  }
   if (listen) settings.listen = *listen;
   if (has_port) settings.listen = "tcp:0.0.0.0:" + std::to_string(port);
   SEALANE_TRY(reader.count("challenge_size",

@@ -11,6 +11,7 @@
 #include "hub/hub_connection.h"
 #include "mailbox/mailbox.h"
 #include "sealane/base/error.h"
+#include "sealane/base/network.h"
 #include "sealane/base/result.h"
 
 namespace sealane::node {
@@ -42,6 +43,11 @@ struct HubSettings {
   std::vector<HubGroup> groups;
   std::vector<HubRights> rights;  // who is not named here may send to anyone and see everybody
 };
+
+// A TCP address in numbers, or a UNIX socket.
+bool can_listen(const Address& address);
+inline constexpr std::string_view kListenAddressForm =
+    "where a hub listens is tcp:HOST:PORT, HOST in numbers, or unix:PATH";
 
 // The reason is one sentence with the line. Unknown keys are errors, except in [client], whose
 // members travel to the clients.

@@ -89,6 +89,17 @@ Result<HubState, Error> HubState::open(FileSystem& files, RandomSource& random,
   return state;
 }
 
+Result<HubState, Error> HubState::open_existing(FileSystem& files, RandomSource& random,
+                                                const std::string& directory) {
+  const std::string key_path = join_path(directory, "key.pem");
+  const auto there = files.status(key_path);
+  if (there.has_value()) return open(files, random, directory);
+  if (there.error().code != ENOENT && there.error().code != ENOTDIR) return to_error(there.error());
+  return Error{ErrorKind::kUsage, printable(directory) +
+                                      " holds no hub; name its directory with --state, or make one "
+                                      "with 'sealane hub serve'"};
+}
+
 Result<std::unique_ptr<FileLock>, Error> HubState::lock() const {
   auto held = files_->lock(path("queue.lock"));
   if (held.has_value()) return std::move(held).value();

@@ -38,6 +38,9 @@ class HubState {
   // Makes the directory (0700) and the key where they are missing. `created`: the key is new.
   static Result<HubState, Error> open(FileSystem& files, RandomSource& random,
                                       const std::string& directory);
+  // Makes nothing. kUsage: there is no hub.
+  static Result<HubState, Error> open_existing(FileSystem& files, RandomSource& random,
+                                               const std::string& directory);
   bool created() const { return created_; }
   const std::shared_ptr<const crypto::RsaPrivateKey>& key() const { return key_; }
   std::string path(std::string_view name) const { return join_path(directory_, name); }

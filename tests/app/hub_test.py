@@ -238,6 +238,40 @@ class Hub(HubStage):
                              self.address, "--out", self.path("zoo.hub"))
         self.assertIn("a group of the settings has this id", err)
 
+    def test_what_cannot_be_meant_is_refused(self):
+        missing = self.path("missing")
+        for words in (["status"], ["clients"], ["remove", "shop"], ["export", self.path("python")]):
+            _, err = self.expect(2, "hub", *words, "--state", missing)
+            self.assertIn("holds no hub; name its directory with --state", err)
+            self.assertFalse(os.path.exists(missing))  # asking made none
+        for address in ("udp:127.0.0.1:4000", "tcp:hub:70000", "tcp:1.2.3:4000", "hub"):
+            _, err = self.expect(2, "hub", "enrol", "shop", "--state", missing, "--address", address, "--out",
+                                 self.path("shop.hub"))
+            self.assertIn("write tcp:HOST:PORT", err)
+            _, err = self.expect(2, "hub", "serve", "--state", missing, "--listen", address)
+            self.assertIn("where a hub listens is tcp:HOST:PORT", err)
+        os.makedirs(self.path("python", ".server", ".clients"))
+        for more in (["--id", "1" * 32], ["--address", "tcp:a:1"], ["--identity", "x"], ["--public-key", "x"],
+                     ["--legacy"], ["--out", "x"]):
+            _, err = self.expect(2, "hub", "enrol", "--import", self.path("python"), "--state", missing, *more)
+            self.assertIn("with --state alone", err)
+        _, err = self.expect(2, "hub", "enrol", "shop", "--state", missing, "--public-key", "x", "--address", "tcp:a:1")
+        self.assertIn("no --address", err)
+        self.assertFalse(os.path.exists(missing))
+
+    def test_an_import_that_was_cut_is_made_again(self):
+        self.start_hub().stop()
+        self.enrol("shop", "prover")
+        self.ok("hub", "export", self.path("python"), "--state", self.path("hub"))
+        bad = self.path("python", ".server", ".clients", "f" * 32)
+        with open(bad, "w", encoding="utf-8") as file:
+            file.write("no key")
+        self.expect(2, "hub", "enrol", "--import", self.path("python"), "--state", self.path("copy"))
+        os.remove(bad)
+        out, _ = self.ok("hub", "enrol", "--import", self.path("python"), "--state", self.path("copy"))
+        self.assertRegex(out, r"Imported \d legacy clients, \d were here already")
+        self.assertEqual(len(self.json_lines("hub", "clients", "--state", self.path("copy"))), 2)
+
     def test_keys_are_made(self):
         self.start_hub(known_key=False)
         os.makedirs(self.path("shop"), mode=0o700)

@@ -135,6 +135,18 @@ TEST(HubSettingsTest, MistakesAreNamedWithTheirLine) {
   EXPECT_NE(mistake_in("port = 70000").find("line 1"), std::string::npos);
   EXPECT_NE(mistake_in("port = 1\nlisten = \"tcp:0.0.0.0:1\"").find("same thing"),
             std::string::npos);
+  for (const char* wrong : {"udp:127.0.0.1:1", "tcp:hub:1", "tcp:127.0.0.1", "seqpacket:/s", "x"}) {
+    EXPECT_NE(mistake_in("listen = \"" + std::string(wrong) + "\"").find("line 1: listen is wrong"),
+              std::string::npos)
+        << wrong;
+  }
+  for (const char* good : {"tcp:[::1]:0", "tcp:127.0.0.1:4000", "unix:/run/hub"}) {
+    EXPECT_EQ(settings_of("listen = \"" + std::string(good) + "\"").listen, good);
+  }
+  EXPECT_NE(mistake_in("[group.a]\nid = \"11111111111141118111111111111111\"\nmembers = []\n"
+                       "[group.b]\nid = \"11111111-1111-4111-8111-111111111111\"\nmembers = []\n")
+                .find("line 4: another group has this id"),
+            std::string::npos);
   EXPECT_NE(mistake_in("[client]\nheartbeat_interval = \"30\"").find("line 2"), std::string::npos);
   EXPECT_NE(mistake_in("[client]\nheartbeat_interval = 0").find("line 2"), std::string::npos);
   EXPECT_NE(mistake_in("[hub]\nlogin_timeout = 1e300").find("line 2"), std::string::npos);
@@ -192,6 +204,9 @@ TEST(HubSettingsTest, TextsAreWhatTheyWereBeyondAscii) {
 TEST(HubStateTest, KeepsClientsAndItsKeyPrivately) {
   testing::SimulatedFiles files;
   testing::SeededRandom random(1);
+  // Looking makes nothing.
+  ASSERT_FALSE(HubState::open_existing(files, random, "/hub").has_value());
+  EXPECT_FALSE(files.status("/hub").has_value());
   auto state = HubState::open(files, random, "/hub");
   ASSERT_TRUE(state.has_value()) << state.error().message;
   EXPECT_TRUE(state.value().created());
@@ -202,6 +217,7 @@ TEST(HubStateTest, KeepsClientsAndItsKeyPrivately) {
   EXPECT_FALSE(state.value().add(record).has_value());
   record.id.bytes[0] = std::byte{1};
   EXPECT_FALSE(state.value().add(record).has_value());  // the name is taken
+  EXPECT_TRUE(HubState::open_existing(files, random, "/hub").has_value());
   auto again = HubState::open(files, random, "/hub");
   ASSERT_TRUE(again.has_value());
   EXPECT_FALSE(again.value().created());
