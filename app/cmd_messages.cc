@@ -33,7 +33,6 @@ using std::chrono::seconds;
 constexpr std::uint64_t kMaxTimeout = 24 * 3600;  // seconds
 constexpr seconds kLoginTime{30};
 constexpr milliseconds kTick{200};
-constexpr std::size_t kMaxPlain = 8 * 1024 * 1024;  // of a message in the clear, from a file
 
 Error usage(std::string message) {
   return {.kind = ErrorKind::kUsage, .message = std::move(message)};
@@ -114,12 +113,18 @@ class Sender {
     if (flags_.lines && (flags_.in != "-" || !flags_.text.empty())) {
       return usage("--lines takes standard input; leave out FILE and --text");
     }
+    if (flags_.in != "-" && !flags_.text.empty()) {
+      return usage("--text goes instead of a FILE; leave out one of them");
+    }
     SEALANE_TRY(link_, HubLink::open(context_, flags_.link));
     SEALANE_TRY(to_, link_->resolve(flags_.to));
     const bool plain = flags_.plain || flags_.link.legacy;
     if (!plain && !link_->is_pinned(to_)) {
       return usage("no identity is pinned for " + printable(flags_.to) +
                    "; add its public key to the trust file, or send in the clear with --plain");
+    }
+    if (!plain && to_ == link_->profile().id) {
+      return usage("nothing is sealed to oneself; --plain sends a message round by the hub");
     }
     if (!plain && link_->own_fingerprint().empty()) {
       return usage(
@@ -145,13 +150,14 @@ class Sender {
       if (size == 0) return data;
       data.insert(data.end(), buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(size));
       if (data.size() > limit) {
-        return usage(input.name() + " is too large for one message in the clear");
+        return usage(input.name() + " is larger than one message in the clear here, which is " +
+                     format_bytes(limit) + " at most; a file goes sealed, in any size");
       }
     }
   }
 
   Result<void, Error> send_plain() {
-    SEALANE_TRY(Bytes data, whole_input(kMaxPlain));
+    SEALANE_TRY(Bytes data, whole_input(link_->max_plain()));
     const std::size_t size = data.size();
     const auto ticket = link_->send_plain(to_, std::move(data));
     for (;;) {
@@ -179,14 +185,14 @@ class Sender {
     std::map<node::HubTicket, std::pair<std::uint64_t, std::size_t>> sent;
     for (;;) {
       while (line || (line = lines.next())) {
-        if (line->size() > kMaxPlain) return usage("a line is too large for one message");
+        if (line->size() > link_->max_plain()) return usage("a line is too large for one message");
         const std::size_t size = line->size();
         const auto ticket = link_->send_plain(to_, to_bytes(*line));
         if (!ticket) break;  // the outbox is full
         sent.emplace(*ticket, std::pair(++number, size));
         line.reset();
       }
-      if (lines.waiting() > kMaxPlain) return usage("a line is too large for one message");
+      if (lines.waiting() > link_->max_plain()) return usage("a line is too large for one message");
       if (!line && lines.at_end() && sent.empty()) return success();
       const SteadyTime now = context_.clock.steady_now();
       if (sent.empty()) deadline_ = now + seconds(flags_.timeout);  // it waits for us
@@ -305,7 +311,8 @@ class Sender {
         to_,
         node::encode({.kind = ParcelKind::kFile, .number = number, .offset = size, .data = offer}));
     SEALANE_TRY(const Parcel start, wait_answer(number, {ParcelKind::kAt, ParcelKind::kDone}));
-    if (start.kind == ParcelKind::kDone) return start.offset == 1 ? finish_file(size) : refused();
+    if (start.kind == ParcelKind::kDone)
+      return start.offset == 1 ? finish_file(size) : file_refused();
     std::uint64_t sent = std::min(start.offset, size);
     std::uint64_t confirmed = sent;
     if (sent > 0) context_.console.note("going on at " + format_bytes(sent));
@@ -328,7 +335,7 @@ class Sender {
       }
       SEALANE_TRY(const Parcel answer, wait_answer(number, {ParcelKind::kAt, ParcelKind::kDone}));
       if (answer.kind == ParcelKind::kDone)
-        return answer.offset == 1 ? finish_file(size) : refused();
+        return answer.offset == 1 ? finish_file(size) : file_refused();
       confirmed = std::max(confirmed, std::min(answer.offset, sent));
       deadline_ = context_.clock.steady_now() + seconds(flags_.timeout);
     }
@@ -339,7 +346,12 @@ class Sender {
     return success();
   }
 
-  Error refused() const { return {ErrorKind::kRefused, printable(flags_.to) + " did not take it"}; }
+  Error refused(std::string_view hint = {}) const {
+    return {ErrorKind::kRefused, printable(flags_.to) + " did not take it" + std::string(hint)};
+  }
+  Error file_refused() const {
+    return refused("; 'sealane listen' there needs --files DIR, and room in it; it says why");
+  }
   Error late(const std::string& what) const {
     return {ErrorKind::kFailed, what + " within " + std::to_string(flags_.timeout) + " s"};
   }
@@ -428,6 +440,13 @@ class ListenRun {
       const auto words = net::split_words(flags_.exec);
       if (!words || words->empty()) return usage("--exec needs a command, with its quotes closed");
       command_ = *words;
+    }
+    if (!flags_.files.empty()) {
+      const auto there = context_.files.status(flags_.files);
+      if (!there.has_value()) return to_error(there.error());
+      if (there.value().type != FileType::kDirectory) {
+        return usage(printable(flags_.files) + " is no directory for files");
+      }
     }
     SEALANE_TRY(link_, HubLink::open(context_, flags_.link));
     SEALANE_TRY(link_->wait_online(kLoginTime));

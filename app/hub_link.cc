@@ -102,6 +102,8 @@ Result<std::unique_ptr<HubLink>, Error> HubLink::open(Context& context, const Hu
   options.connection.key = link->profile_.key;
   options.connection.hub_kind = flags.legacy ? hub::HubKind::kLegacy : hub::HubKind::kSealane;
   options.connection.pin = link->profile_.fingerprint;
+  // Nobody here puts parts together; so the hub keeps them away.
+  options.connection.features = hub::kAllFeatures.without(hub::Feature::kParts);
   const std::string pin_path = home_path("hub_pins");
   if (!options.connection.pin) {
     SEALANE_TRY(const auto pins, node::HubPins::load(context.files, pin_path));
@@ -185,6 +187,7 @@ void HubLink::take(node::HubClientEvent event, SteadyTime now) {
     }
   } else if (const auto* online = std::get_if<node::HubOnline>(&event)) {
     upgraded_ = !online->features.empty();
+    max_plain_ = online->max_data;
     events_.emplace_back(*online);
   } else if (auto* offline = std::get_if<node::HubOffline>(&event)) {
     events_.emplace_back(std::move(*offline));

@@ -59,6 +59,7 @@ class HubLink {
   std::string name_of(const hub::ClientId& id) const;
   bool is_pinned(const hub::ClientId& id) const { return pinned_.contains(id); }
   bool upgraded() const { return upgraded_; }
+  std::size_t max_plain() const { return max_plain_; }  // of one message in the clear, once online
   const node::HubProfile& profile() const { return profile_; }
   std::string own_fingerprint() const;
 
@@ -100,6 +101,7 @@ class HubLink {
   std::deque<HubLinkEvent> events_;
   std::deque<std::pair<hub::DeliveryId, bool>> unanswered_;  // as they came; dealt with
   bool upgraded_ = false;
+  std::size_t max_plain_ = 0;
   bool draining_ = false;  // kMostUnderWay was reached, and not yet half of it
 };
 

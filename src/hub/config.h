@@ -47,6 +47,11 @@ class Features {
     either.bits_ = bits_ | other.bits_;
     return either;
   }
+  constexpr Features without(Feature feature) const {
+    Features rest = *this;
+    rest.bits_ &= static_cast<std::uint16_t>(~static_cast<std::uint16_t>(feature));
+    return rest;
+  }
   friend constexpr bool operator==(Features, Features) = default;
 
  private:

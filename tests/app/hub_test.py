@@ -272,6 +272,25 @@ class Hub(HubStage):
         self.assertRegex(out, r"Imported \d legacy clients, \d were here already")
         self.assertEqual(len(self.json_lines("hub", "clients", "--state", self.path("copy"))), 2)
 
+    def test_send_and_listen_say_what_they_cannot_do(self):
+        missing = self.path("missing")
+        self.start_hub()
+        self.enrol("shop", "prover")
+        with open(self.path("file"), "wb") as file:
+            file.write(b"x" * 100_000)
+        _, err = self.send("shop", "prover", self.path("file"), "--text", "x", code=2)
+        self.assertIn("--text goes instead of a FILE", err)
+        _, err = self.send("shop", "prover", self.path("file"), "--plain", code=2)
+        self.assertIn("a file goes sealed, in any size", err)
+        _, err = self.send("shop", "shop", "--text", "x", code=2)
+        self.assertIn("nothing is sealed to oneself", err)
+        self.send("shop", "shop", "--text", "x", "--plain")
+        _, err = self.expect(1, "listen", "--files", missing, env=self.home("prover"))
+        self.assertIn(missing, err)
+        self.listen("prover")
+        _, err = self.send("shop", "prover", self.path("file"), code=20)
+        self.assertIn("needs --files DIR", err)
+
     def test_keys_are_made(self):
         self.start_hub(known_key=False)
         os.makedirs(self.path("shop"), mode=0o700)
