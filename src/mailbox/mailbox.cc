@@ -505,18 +505,20 @@ std::optional<Item> Mailbox::next_item(SessionId session) {
   return std::nullopt;
 }
 
-void Mailbox::drop_front(Client& client) {
-  const Entry& entry = client.queue.front();
+void Mailbox::drop_front(Client& client) { drop(client, 0); }
+
+void Mailbox::drop(Client& client, std::size_t index) {
+  const Entry& entry = client.queue[index];
   const std::size_t size = entry.size();
   if (entry.stored) open_batch_->store.removed.push_back(entry.message.id);
   client.queue_bytes -= size;
   queued_bytes_ -= size;
   --queued_messages_;
-  if (client.in_flight > 0) {
+  if (client.in_flight > index) {
     --client.in_flight;
     client.in_flight_bytes -= size;
   }
-  client.queue.pop_front();
+  client.queue.erase(client.queue.begin() + static_cast<std::ptrdiff_t>(index));
 }
 
 bool Mailbox::finish(SessionId session, MessageId message, ReceiptKind kind) {
@@ -545,6 +547,21 @@ bool Mailbox::acknowledge(SessionId session, MessageId message) {
 }
 bool Mailbox::handed_over(SessionId session, MessageId message) {
   return finish(session, message, ReceiptKind::kPassedOn);
+}
+
+bool Mailbox::undeliverable(SessionId session, MessageId message) {
+  Session* const found = find(session);
+  if (found == nullptr) return true;  // as finish()
+  Client& client = *found->client;
+  const auto given_end = client.queue.begin() + static_cast<std::ptrdiff_t>(client.in_flight);
+  const auto at = std::find_if(client.queue.begin(), given_end, [message](const Entry& entry) {
+    return entry.message.id == message;
+  });
+  if (at == given_end) return false;
+  refuse(at->message.sender, at->message.ref, client.id, Refusal::kTooLarge, message, false);
+  drop(client, static_cast<std::size_t>(at - client.queue.begin()));
+  if (client.in_flight < client.queue.size()) make_ready(*found);
+  return true;
 }
 
 // ---- presence

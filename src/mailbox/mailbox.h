@@ -212,6 +212,9 @@ class Mailbox {
   bool acknowledge(SessionId session, MessageId message);
   // The same by the gateway, for clients that do not acknowledge: the transport took it.
   bool handed_over(SessionId session, MessageId message);
+  // The gateway cannot give that message, and it alone, to this client: it is dropped, and its
+  // sender is told kTooLarge.
+  bool undeliverable(SessionId session, MessageId message);
 
   // ---- presence ----
   // Changes of those clients from now on, and how they are now. False: too many; nothing changed.
@@ -257,6 +260,7 @@ class Mailbox {
   void enqueue(Client& recipient, const Message& message, bool wait, SteadyTime now);
   void store(Entry& entry);
   void drop_front(Client& client);
+  void drop(Client& client, std::size_t index);
   std::size_t finish_front(Client& client, std::size_t count, ReceiptKind kind);
   bool finish(SessionId session, MessageId message, ReceiptKind kind);
   void refuse(const ClientId& sender, std::optional<SenderRef> ref, const ClientId& recipient,

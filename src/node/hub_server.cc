@@ -575,11 +575,10 @@ bool Peer::give(const mailbox::Item& item, SteadyTime now) {
                                       now);
     if (given.has_value()) return true;
     if (given.error() != hub::DeliverError::kTooLarge) return false;
-    // The mailbox knows the limit of this session, so this is a legacy client's smaller one.
-    server_.audit({{"event", "undeliverable"},
-                   {"client", server_.text_of(message->sender)},
-                   {"recipient", server_.text_of(message->recipient)}});
-    server_.mailbox().handed_over(*session_, message->id);
+    // The mailbox knows the limit of this session; what it does not know is whether the client
+    // takes parts.
+    server_.mailbox().undeliverable(*session_, message->id);
+    server_.after_mailbox();
     return true;
   }
   if (const auto* receipt = std::get_if<mailbox::Receipt>(&item)) {

@@ -152,6 +152,29 @@ TEST_F(MailboxTest, LegacyClientsAreGivenOnceAndTellNobody) {
   EXPECT_EQ(refused(Refusal::kUnknown), 1u);
 }
 
+// What the gateway cannot hand over is neither delivered nor does it settle what is under way.
+TEST_F(MailboxTest, WhatCannotBeHandedOverIsRefusedAlone) {
+  start();
+  const SessionId alice = connect(kAlice);
+  const SessionId bob = connect(kBob);
+  submit(alice, kBob, "one", 1);
+  submit(alice, kBob, "two", 2);
+  submit(alice, kBob, "three", 3);
+  EXPECT_EQ(told(alice), "accepted1 accepted2 accepted3");
+  std::vector<MessageId> ids;
+  while (const auto item = mailbox->next_item(bob)) ids.push_back(std::get<Message>(*item).id);
+  ASSERT_EQ(ids.size(), 3u);
+  EXPECT_TRUE(mailbox->undeliverable(bob, ids[1]));
+  EXPECT_FALSE(mailbox->undeliverable(bob, ids[1]));
+  EXPECT_EQ(told(alice), "error5");
+  EXPECT_EQ(mailbox->totals().queued_messages, 2u);
+  EXPECT_TRUE(mailbox->acknowledge(bob, ids[2]));
+  EXPECT_EQ(told(alice), "received1 received3");
+  EXPECT_EQ(mailbox->totals().queued_messages, 0u);
+  EXPECT_EQ(mailbox->totals().queued_bytes, 0u);
+  EXPECT_EQ(mailbox->counters().delivered, 2u);
+}
+
 TEST_F(MailboxTest, ANumberThatWasTakenIsAcceptedAgainAndDeliveredOnce) {
   start();
   SessionId alice = connect(kAlice);
