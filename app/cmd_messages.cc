@@ -150,8 +150,10 @@ class Sender {
       if (size == 0) return data;
       data.insert(data.end(), buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(size));
       if (data.size() > limit) {
-        return usage(input.name() + " is larger than one message in the clear here, which is " +
-                     format_bytes(limit) + " at most; a file goes sealed, in any size");
+        return Error{ErrorKind::kRefused,
+                     input.name() + " is too large for one message in the clear, which is " +
+                         format_bytes(limit) + " at most here" +
+                         (flags_.link.legacy ? "" : "; a file goes sealed, in any size")};
       }
     }
   }

@@ -280,7 +280,7 @@ class Hub(HubStage):
             file.write(b"x" * 100_000)
         _, err = self.send("shop", "prover", self.path("file"), "--text", "x", code=2)
         self.assertIn("--text goes instead of a FILE", err)
-        _, err = self.send("shop", "prover", self.path("file"), "--plain", code=2)
+        _, err = self.send("shop", "prover", self.path("file"), "--plain", code=20)
         self.assertIn("a file goes sealed, in any size", err)
         _, err = self.send("shop", "shop", "--text", "x", code=2)
         self.assertIn("nothing is sealed to oneself", err)
