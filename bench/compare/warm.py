@@ -45,7 +45,8 @@ class Server:
                                 stdout=subprocess.DEVNULL)
         block = os.urandom(1 << 20)
         for i in range(count):
-            value = (block[(i * 37) % (len(block) - size):] if size < len(block) else block)[:size]
+            start = (i * 37) % (len(block) - size) if size < len(block) else 0
+            value = block[start:start + size]
             key = b"key:%d" % i
             feed.stdin.write(b"*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n" % (len(key), key, len(value), value))
         feed.stdin.close()
