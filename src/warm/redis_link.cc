@@ -33,10 +33,12 @@ SteadyTime now() { return std::chrono::steady_clock::now(); }
 
 // ---- How hiredis makes answers: trees of RedisReply, children inside their parents. ----
 
+// The root is one that the link owns: there are millions of short answers.
 RedisReply* place(const redisReadTask* task, RedisReply reply) {
-  if (task->parent == nullptr) return new RedisReply(std::move(reply));
   auto& slot =
-      static_cast<RedisReply*>(task->parent->obj)->items[static_cast<std::size_t>(task->idx)];
+      task->parent == nullptr
+          ? *static_cast<RedisReply*>(task->privdata)
+          : static_cast<RedisReply*>(task->parent->obj)->items[static_cast<std::size_t>(task->idx)];
   slot = std::move(reply);
   return &slot;
 }
@@ -66,7 +68,7 @@ void* make_integer(const redisReadTask* task, long long value) {
 void* make_nil(const redisReadTask* task) {
   return place(task, {.kind = RedisReply::Kind::kNil, .text = {}, .items = {}});
 }
-void free_reply(void* reply) { delete static_cast<RedisReply*>(reply); }
+void free_reply(void* reply) { *static_cast<RedisReply*>(reply) = {}; }
 
 redisReplyObjectFunctions reply_functions{make_text, make_array, make_integer, make_nil,
                                           free_reply};
@@ -192,6 +194,7 @@ Result<std::unique_ptr<RedisLink>, Error> RedisLink::open(const backup::RedisAdd
   link->description_ = address.description;
   link->reader_.reset(redisReaderCreateWithFunctions(&reply_functions));
   SEALANE_CHECK(link->reader_ != nullptr);
+  link->reader_->privdata = &link->root_;
   link->input_.resize(kBigRead);
   link->read_size_ = kReadSize;
   SEALANE_TRY(link->connect(address));
@@ -254,10 +257,7 @@ Result<RedisReply, Error> RedisLink::reply() {
     if (redisReaderGetReply(reader_.get(), &found) != REDIS_OK) {
       return failed(description_ + " sends what is no answer of Redis: " + reader_->errstr);
     }
-    if (found != nullptr) {
-      const std::unique_ptr<RedisReply> owned(static_cast<RedisReply*>(found));
-      return std::move(*owned);
-    }
+    if (found != nullptr) return std::move(root_);
     if (queued() > 0) {
       SEALANE_TRY(flush());
     }

@@ -48,6 +48,9 @@ class RedisLink {
 
   // Commands to send. They leave with flush(), or when reply() has to wait.
   RespWriter commands() { return RespWriter(output_); }
+  void append(ByteSpan written) {  // commands, or the rest of one, that were written elsewhere
+    output_.insert(output_.end(), written.begin(), written.end());
+  }
   std::size_t queued() const { return output_.size() - sent_; }
   Result<void, Error> flush();
   // The next answer, in the order of the commands.
@@ -80,6 +83,7 @@ class RedisLink {
   std::string description_;
   bool has_password_ = false;
   flow::OwnedDescriptor socket_;
+  RedisReply root_;  // being read; before the reader, which may clear it when it goes
   std::unique_ptr<redisReader, ReaderDeleter> reader_;
   Bytes output_;
   std::size_t sent_ = 0;

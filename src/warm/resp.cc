@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/copy_bytes.h"
+
 namespace sealane::warm {
 namespace {
 
@@ -123,10 +125,11 @@ Result<std::optional<RespCommand>, RespError> RespSplitter::next() {
   }
   RespCommand command;
   command.whole = ByteSpan(buffer_).subspan(begin_, at_);
-  command.words.reserve(words_.size());
+  given_.clear();
   for (const Range& word : words_) {
-    command.words.push_back(command.whole.subspan(word.offset, word.size));
+    given_.push_back(command.whole.subspan(word.offset, word.size));
   }
+  command.words = given_;
   begin_ += at_;
   consumed_ += at_;
   at_ = 0;
@@ -141,20 +144,41 @@ Result<void, RespError> RespSplitter::finish() const {
   return success();
 }
 
-void RespWriter::line(char mark, std::uint64_t value) {
-  std::array<char, 24> text{mark};
+namespace {
+
+constexpr std::size_t kLongestHead = 24;
+
+std::size_t write_head(char mark, std::uint64_t value, std::array<char, kLongestHead>& text) {
+  text[0] = mark;
   char* const end = std::to_chars(text.data() + 1, text.data() + 22, value).ptr;
   end[0] = '\r';
   end[1] = '\n';
-  const auto bytes = std::as_bytes(std::span(text.data(), end + 2));
+  return static_cast<std::size_t>(end + 2 - text.data());
+}
+
+}  // namespace
+
+void RespWriter::line(char mark, std::uint64_t value) {
+  std::array<char, kLongestHead> text;
+  const auto bytes = std::as_bytes(std::span(text.data(), write_head(mark, value, text)));
   out_.insert(out_.end(), bytes.begin(), bytes.end());
 }
 
 void RespWriter::begin(std::size_t words) { line('*', words); }
 
+// Once for each word of millions of keys, so memory is looked for once.
 void RespWriter::word(ByteSpan data) {
-  line('$', data.size());
-  out_.insert(out_.end(), data.begin(), data.end());
+  std::array<char, kLongestHead> head;
+  const std::size_t head_size = write_head('$', data.size(), head);
+  const std::size_t at = out_.size();
+  out_.resize(at + head_size + data.size() + 2);
+  auto to = out_.begin() + static_cast<std::ptrdiff_t>(at);
+  to = copy_bytes(std::as_bytes(std::span(head.data(), head_size)), to);
+  to = copy_bytes(data, to);
+  copy_bytes(as_bytes(std::string_view("\r\n")), to);
+}
+
+void RespWriter::end_word() {
   out_.push_back(std::byte{'\r'});
   out_.push_back(std::byte{'\n'});
 }

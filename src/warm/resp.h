@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,7 +29,7 @@ inline constexpr std::size_t kMaxCommandSize = std::size_t{512} * 1024 * 1024;  
 // A command: its words, and all of it as it was received. The spans live until the next call.
 struct RespCommand {
   ByteSpan whole;
-  std::vector<ByteSpan> words;  // at least one
+  std::span<const ByteSpan> words;  // at least one
 };
 
 // Cuts a byte stream into commands. Any cut of the stream gives the same commands. Errors are
@@ -70,6 +71,7 @@ class RespSplitter {
   bool in_command_ = false;
   std::optional<std::size_t> word_size_;
   std::vector<Range> words_;
+  std::vector<ByteSpan> given_;  // the words of the last command
   std::uint64_t consumed_ = 0;
   std::optional<RespError> error_;
 };
@@ -81,6 +83,9 @@ class RespWriter {
   void begin(std::size_t words);  // exactly so many word()s follow
   void word(ByteSpan data);
   void word(std::string_view text) { word(as_bytes(text)); }
+  // A word of exactly `size` bytes, which whoever calls puts behind begin_word() himself.
+  void begin_word(std::size_t size) { line('$', size); }
+  void end_word();
   void number(std::int64_t value);
   void command(std::initializer_list<std::string_view> words);
 
