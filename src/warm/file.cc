@@ -182,7 +182,9 @@ Result<void, Error> FileSource::take_commands() {
       continue;
     }
     const bool opens = is_word(command.words[0], "MULTI");
-    const std::uint64_t whole_key = is_word(command.words[0], "RESTORE") ? 1 : 0;
+    const bool creates = is_word(command.words[0], "SET") && command.words.size() == 4 &&
+                         is_word(command.words[3], "NX");
+    const std::uint64_t whole_key = creates || is_word(command.words[0], "RESTORE") ? 1 : 0;
     if (opens || transaction_commands_ > 0) {
       if (transaction_.size() + command.whole.size() > kMaxPartSize) {
         return unusable("it has a transaction that is larger than a part may be");

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/byte_reader.h"
+#include "warm/string_dump.h"
 
 namespace sealane::warm {
 namespace {
@@ -32,6 +33,7 @@ Result<void, Error> walk_part(
         visit) {
   RespSplitter splitter;
   splitter.feed(part.commands);
+  Bytes made;
   for (;;) {
     const auto command = splitter.next();
     if (!command.has_value()) {
@@ -39,9 +41,15 @@ Result<void, Error> walk_part(
     }
     if (!command.value()) return success();
     const auto& words = command.value()->words;
+    if (words.size() == 4 && as_text(words[0]) == "SET" && as_text(words[3]) == "NX") {
+      made.clear();
+      append_string_dump(words[2], made);
+      SEALANE_TRY(visit(words[1], 0, made));
+      continue;
+    }
     if (words.size() < 5 || as_text(words[0]) != "RESTORE") {
       return failed(where + " has a " + printable(as_text(words[0]), 30) +
-                    "; only keys that were written as RESTORE can be compared");
+                    "; only keys that were written whole, as RESTORE or SET NX, can be compared");
     }
     std::int64_t expires = 0;
     const std::string_view text = as_text(words[2]);

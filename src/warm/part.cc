@@ -88,7 +88,7 @@ std::string_view advice_for(Cause cause) {
     case Cause::kWrongType:
       return "a key of another type is there: push with --mode overwrite";
     case Cause::kNoPermission:
-      return "the user needs the rights for RESTORE, DEL, PEXPIREAT, RENAME and PING";
+      return "the user needs the rights for SET, RESTORE, DEL, PEXPIREAT, RENAME and PING";
     case Cause::kDiskFull:
       return "free some space there, then push again";
     case Cause::kConnectionLost:

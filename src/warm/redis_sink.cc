@@ -14,6 +14,11 @@ namespace {
 constexpr std::size_t kReadSize = 256 * 1024;
 constexpr std::size_t kSendAt = 64 * 1024;  // bytes for which a system call pays
 
+// Strings without an expiry are written many at a time.
+constexpr std::size_t kBatchKeys = 64;
+constexpr std::size_t kBatchBytes = 32 * 1024;  // of larger ones a command each costs nothing
+constexpr std::size_t kSinglesAfter = 1024;  // commands before the next batch, where keys are there
+
 Error failed(std::string message) { return {ErrorKind::kFailed, std::move(message)}; }
 
 enum class Kind : std::uint8_t {
@@ -22,6 +27,8 @@ enum class Kind : std::uint8_t {
   kRename,    // makes a temporary key the real one
   kOpen,      // MULTI
   kClose,     // EXEC
+  kCreate,    // creates a string: SET key text NX
+  kBatch,     // several kCreate in one MSETNX or MSET
   kHarmless,  // PING, SELECT 0: nothing to count
 };
 
@@ -42,6 +49,11 @@ constexpr Rule kAllowed[] = {
     {"MULTI", Kind::kOpen, 1},      {"EXEC", Kind::kClose, 1},       {"PING", Kind::kHarmless, 1},
     {"SELECT", Kind::kHarmless, 2},
 };
+constexpr Rule kCreateRule{"SET", Kind::kCreate, 4};
+// A command of it, but for key and text, which stand together between these.
+constexpr std::string_view kCreateHead = "*4\r\n$3\r\nSET\r\n";
+constexpr std::string_view kSetHead = "*3\r\n$3\r\nSET\r\n";
+constexpr std::string_view kCreateTail = "$2\r\nNX\r\n";
 
 bool same_word(ByteSpan word, std::string_view upper) {
   return std::ranges::equal(as_text(word), upper, [](char c, char wanted) {
@@ -50,6 +62,10 @@ bool same_word(ByteSpan word, std::string_view upper) {
 }
 
 const Rule* rule_of(const RespCommand& command) {
+  if (command.words.size() == 4 && same_word(command.words[0], "SET") &&
+      same_word(command.words[3], "NX")) {
+    return &kCreateRule;
+  }
   for (const Rule& rule : kAllowed) {
     if (same_word(command.words[0], rule.name)) return &rule;
   }
@@ -74,6 +90,7 @@ class Application {
       stop(Cause::kRefused, failed("the part ends inside a transaction; nothing of that was done"));
       result_.counts.count(Cause::kRefused, inside_.size());
     }
+    end_batch();
     drain(0);
     ping();
     if (result_.counts.failed > 0 && !result_.error) {
@@ -90,7 +107,15 @@ class Application {
     std::size_t size = 0;
     bool queued = false;       // by a MULTI before it
     std::vector<Kind> inside;  // of an EXEC
+    Bytes pairs;               // of a batch: its keys and texts, as words
+    std::vector<std::size_t> ends;
   };
+  static Sent sent_of(Kind kind, std::size_t size) {
+    Sent sent;
+    sent.kind = kind;
+    sent.size = size;
+    return sent;
+  }
 
   Result<void, Error> feed(PartContent& content) {
     RespSplitter splitter;
@@ -162,6 +187,10 @@ class Application {
         return words.size() == 1 && !open_ && mode_ == ApplyMode::kOverwrite;
       case Kind::kClose:
         return words.size() == 1 && open_;
+      case Kind::kCreate:
+        return true;
+      case Kind::kBatch:
+        break;
       case Kind::kHarmless:
         return same_word(words[0], "PING") || (words.size() == 2 && as_text(words[1]) == "0");
     }
@@ -181,10 +210,82 @@ class Application {
                   "; refused. Do not trust its sender");
   }
 
+  // SET of a new key, as our mode wants it.
+  void write_create(ByteSpan pair) {
+    const bool gently = mode_ == ApplyMode::kFillMissing;
+    link_.append(as_bytes(gently ? kCreateHead : kSetHead));
+    link_.append(pair);
+    if (gently) link_.append(as_bytes(kCreateTail));
+  }
+
+  void create(const RespCommand& command) {
+    const ByteSpan pair = command.whole.subspan(
+        kCreateHead.size(), command.whole.size() - kCreateHead.size() - kCreateTail.size());
+    if (open_ || !batches_ || singles_ > 0 || pair.size() > kBatchBytes) {
+      if (singles_ > 0) --singles_;
+      if (mode_ == ApplyMode::kOverwrite) end_batch();
+      Sent sent = sent_of(Kind::kCreate, pair.size());
+      sent.queued = open_;
+      if (open_) inside_.push_back(Kind::kCreate);
+      write_create(pair);
+      expect(std::move(sent));
+      return;
+    }
+    batch_.pairs.insert(batch_.pairs.end(), pair.begin(), pair.end());
+    batch_.ends.push_back(batch_.pairs.size());
+    if (batch_.ends.size() == kBatchKeys || batch_.pairs.size() >= kBatchBytes) end_batch();
+  }
+
+  // MSETNX does all or nothing, so it leaves alone what is there.
+  void end_batch() {
+    if (batch_.ends.empty()) return;
+    Sent batch = std::exchange(batch_, {});
+    batch.kind = Kind::kBatch;
+    batch.size = batch.pairs.size();
+    RespWriter out = link_.commands();
+    out.begin(1 + 2 * batch.ends.size());
+    out.word(mode_ == ApplyMode::kOverwrite ? "MSET" : "MSETNX");
+    link_.append(batch.pairs);
+    ++batches_pending_;
+    expect(std::move(batch));
+    // Until the first is answered it is not known whether the server takes such commands.
+    if (!std::exchange(batches_tried_, true)) drain(0);
+  }
+
+  void judge_batch(const Sent& sent, const RedisReply& reply) {
+    --batches_pending_;
+    const bool nothing = reply.kind == RedisReply::Kind::kInteger && reply.integer == 0;
+    if (!nothing && !reply.is_error()) {
+      result_.counts.commands += sent.ends.size();
+      result_.counts.applied += sent.ends.size();
+      return;
+    }
+    if (stopped_ && *stopped_ != Cause::kRefused) {
+      return result_.counts.count(*stopped_, sent.ends.size());
+    }
+    // One by one each key has an answer of its own.
+    if (nothing) singles_ = kSinglesAfter;
+    if (!nothing) batches_ = false;
+    std::size_t begin = 0;
+    for (const std::size_t end : sent.ends) {
+      write_create(ByteSpan(sent.pairs).subspan(begin, end - begin));
+      expect(sent_of(Kind::kCreate, end - begin));
+      begin = end;
+    }
+  }
+
   void send(const Rule& rule, const RespCommand& command) {
-    Sent sent{.kind = rule.kind, .size = command.whole.size(), .queued = false, .inside = {}};
+    if (rule.kind == Kind::kCreate) return create(command);
+    // Commands of one key keep their order; which of two captures of a missing key comes first does
+    // not matter.
+    if (rule.kind != Kind::kRestore || mode_ == ApplyMode::kOverwrite) end_batch();
+    if (rule.kind != Kind::kRestore && batches_pending_ > 0) drain(0);
+    Sent sent = sent_of(rule.kind, command.whole.size());
     RespWriter out = link_.commands();
     switch (rule.kind) {
+      case Kind::kCreate:
+      case Kind::kBatch:
+        return;
       case Kind::kRestore:
         out.begin(mode_ == ApplyMode::kOverwrite ? 6 : 5);
         for (std::size_t i = 0; i < 5; ++i) out.word(command.words[i]);
@@ -222,7 +323,7 @@ class Application {
       out.begin(2);
       out.word("UNLINK");
       out.word(command.words[1]);
-      expect({.kind = Kind::kHarmless, .size = 0, .queued = false, .inside = {}});
+      expect(sent_of(Kind::kHarmless, 0));
     }
   }
 
@@ -247,7 +348,8 @@ class Application {
   void lose(const Error& error) {
     lost_ = true;
     for (const Sent& sent : pending_) {
-      if (sent.kind != Kind::kHarmless) result_.counts.count(Cause::kConnectionLost);
+      if (sent.kind == Kind::kHarmless) continue;
+      result_.counts.count(Cause::kConnectionLost, std::max<std::size_t>(1, sent.ends.size()));
     }
     pending_.clear();
     Error why = error;
@@ -259,6 +361,7 @@ class Application {
 
   void judge(const Sent& sent, const RedisReply& reply) {
     if (sent.kind == Kind::kHarmless) return;
+    if (sent.kind == Kind::kBatch) return judge_batch(sent, reply);
     if (sent.kind == Kind::kClose) {
       count_applied(reply, sent.kind);
       for (std::size_t i = 0; i < sent.inside.size(); ++i) {
@@ -278,8 +381,9 @@ class Application {
 
   void count_applied(const RedisReply& reply, Kind kind) {
     if (!reply.is_error()) {
-      const bool kept =
-          kind == Kind::kRename && reply.kind == RedisReply::Kind::kInteger && reply.integer == 0;
+      const bool kept = (kind == Kind::kRename && reply.kind == RedisReply::Kind::kInteger &&
+                         reply.integer == 0) ||
+                        (kind == Kind::kCreate && reply.kind == RedisReply::Kind::kNil);
       if (kept) {
         result_.counts.count(Cause::kExists);
       } else {
@@ -321,6 +425,11 @@ class Application {
   bool lost_ = false;
   bool open_ = false;  // inside MULTI
   std::vector<Kind> inside_;
+  Sent batch_;  // being filled
+  bool batches_ = true;
+  bool batches_tried_ = false;
+  std::size_t batches_pending_ = 0;
+  std::size_t singles_ = 0;
   std::deque<Sent> pending_;
   std::size_t pending_bytes_ = 0;
 };

@@ -13,8 +13,10 @@
 #include "sealane/warm/memory.h"
 #include "tests/support/doubles.h"
 #include "tests/support/redis_server.h"
+#include "warm/key_store.h"
 #include "warm/redis_sink.h"
 #include "warm/redis_source.h"
+#include "warm/string_dump.h"
 
 namespace sealane::warm {
 namespace {
@@ -213,6 +215,70 @@ TEST_F(Redis, FillMissingChangesNothingThatIsThereAndOverwriteDoes) {
   EXPECT_EQ(ask(*b, {"LLEN", "mine"}).integer, 1);
   EXPECT_TRUE(harsh.flush().has_value());
   EXPECT_EQ(ask(*b, {"DBSIZE"}).integer, 0);
+}
+
+TEST_F(Redis, NewTextsAreCountedKeyByKeyAndKeepTheirOrder) {
+  RedisServer there(kDebug);
+  const auto b = link(there);
+  Bytes commands;
+  for (int i = 0; i < 200; ++i) {
+    RespWriter(commands).command({"SET", "k" + std::to_string(i), "new", "NX"});
+  }
+  RedisSink gentle(there.address(), ApplyMode::kFillMissing, nullptr);
+  ask(*b, {"RPUSH", "k70", "a list"});
+  ask(*b, {"SET", "k150", "old", "EX", "1000"});
+  ApplyResult result = apply(gentle, commands);
+  EXPECT_FALSE(result.error);
+  EXPECT_EQ(result.counts.commands, 200U);
+  EXPECT_EQ(result.counts.applied, 198U);
+  EXPECT_EQ(result.counts.causes[static_cast<std::size_t>(Cause::kExists)], 2U);
+  EXPECT_EQ(ask(*b, {"GET", "k150"}).text, "old");
+  EXPECT_EQ(ask(*b, {"DBSIZE"}).integer, 200);
+  RedisSink harsh(there.address(), ApplyMode::kOverwrite, nullptr);
+  EXPECT_EQ(apply(harsh, commands).counts.applied, 200U);
+  EXPECT_EQ(ask(*b, {"GET", "k70"}).text, "new");
+  EXPECT_EQ(ask(*b, {"GET", "k150"}).text, "new");
+  EXPECT_EQ(ask(*b, {"TTL", "k150"}).integer, -1);
+
+  const std::string dump = ask(*b, {"DUMP", "k1"}).text;
+  commands = one({"SET", "a", "1", "NX"});
+  RespWriter writer(commands);
+  writer.command({"SET", "b", "1", "NX"});
+  writer.command({"RESTORE", "a", "0", dump, "ABSTTL"});
+  writer.command({"SET", "b", "2", "NX"});
+  writer.command({"DEL", "b"});
+  writer.command({"MULTI"});
+  writer.command({"SET", "c", "1", "NX"});
+  writer.command({"EXEC"});
+  writer.command({"set", "d", "1", "nx"});
+  result = apply(harsh, commands);
+  EXPECT_FALSE(result.error);
+  EXPECT_EQ(result.counts.applied, 9U);
+  EXPECT_EQ(ask(*b, {"GET", "a"}).text, "new");
+  EXPECT_EQ(ask(*b, {"EXISTS", "b"}).integer, 0);
+  EXPECT_EQ(ask(*b, {"MGET", "c", "d"}).items[1].text, "1");
+
+  RedisServer full({"--maxmemory", "1"});
+  RedisSink no_room(full.address(), ApplyMode::kFillMissing, nullptr);
+  result = apply(no_room, commands = one({"SET", "a", "1", "NX"}));
+  EXPECT_EQ(result.counts.causes[static_cast<std::size_t>(Cause::kOutOfMemory)], 1U);
+}
+
+TEST_F(Redis, AServerTakesTheDumpsThatWeMakeOfTexts) {
+  RedisServer server;
+  const auto to = link(server);
+  for (const std::size_t size : {0U, 1U, 63U, 64U, 16'383U, 16'384U, 300'000U}) {
+    const std::string text = noise(size, size);
+    Bytes dump;
+    append_string_dump(as_bytes(text), dump);
+    EXPECT_EQ(dump.size(), string_dump_size(size));
+    ask(*to, {"RESTORE", "k", "0", as_text(dump), "REPLACE"});
+    EXPECT_EQ(ask(*to, {"GET", "k"}).text, text);
+    const auto ours = digest_of_dump(as_bytes(std::string_view("k")), dump);
+    const std::string theirs = ask(*to, {"DUMP", "k"}).text;
+    ASSERT_TRUE(ours.has_value());
+    EXPECT_EQ(*ours, *digest_of_dump(as_bytes(std::string_view("k")), as_bytes(theirs)));
+  }
 }
 
 TEST_F(Redis, ARangeOfTokensIsACompleteShareOfTheKeys) {
