@@ -8,15 +8,21 @@
 
 #include "base/check.h"
 #include "crypto/hash.h"
+#include "warm/string_dump.h"
 
 namespace sealane::warm {
 namespace {
 
-constexpr std::string_view kPageSize = "512";     // keys a SCAN is asked for
-constexpr std::size_t kGroupKeys = 64;            // values read in one transaction, which the
-constexpr std::size_t kGroupSize = 4096 * 1024;   // server does without looking at others
-constexpr std::size_t kMostGroups = 4;            // asked for and not taken yet: the server reads
-constexpr std::size_t kMostAhead = 8192 * 1024;   // the next ones while we take one
+constexpr std::string_view kPageSize = "512";    // keys a SCAN is asked for
+constexpr std::size_t kPageKeys = 512;           // about what it gives
+constexpr std::size_t kGroupKeys = 64;           // values dumped in one transaction, which the
+constexpr std::size_t kGroupSize = 4096 * 1024;  // server does without looking at others
+constexpr std::size_t kGroupTexts = 640;         // the same of texts, which cost it less
+constexpr std::size_t kMostGroups = 4;           // asked for and not taken yet: the server reads
+constexpr std::size_t kMostAhead = 8192 * 1024;  // the next ones while we take one
+// Above this a value takes more time than its commands, and a DUMP packs it.
+constexpr std::uint64_t kSmallKey = 1024;
+constexpr unsigned kPagesToDump = 16;
 constexpr std::size_t kWindowSize = 1024 * 1024;  // of a big key, about
 constexpr std::uint64_t kWindowElements = 1000;
 constexpr int kWindowTries = 3;  // for a key that changes while it is read
@@ -46,6 +52,19 @@ bool is_array(const RedisReply& reply, std::size_t size) {
 Error odd_answer(const RedisLink& link, std::string_view to) {
   return failed(link.description() + " answers " + std::string(to) +
                 " in a way that no Redis does; is it one?");
+}
+
+// How many keys of a database expire, by an answer to INFO KEYSPACE; a database without keys has no
+// line there.
+std::optional<std::uint64_t> expiring_keys(std::string_view info, std::uint64_t database) {
+  if (!info.starts_with("# Keyspace")) return std::nullopt;
+  std::string line = info_field(info, "db" + std::to_string(database));
+  if (line.empty()) return 0;
+  const std::string_view mark = ",expires=";
+  const auto at = line.find(mark);
+  if (at == line.npos) return std::nullopt;
+  line.erase(0, at + mark.size());
+  return number_of<std::uint64_t>(std::string_view(line).substr(0, line.find(',')));
 }
 
 std::uint64_t burst_of(std::uint64_t rate) { return std::max(rate / 10, kShortestBurst); }
@@ -94,6 +113,8 @@ Result<void, Error> RedisSource::connect() {
   stream_details_ = *major >= 7;
   const auto used = number_of<std::uint64_t>(info_field(memory.text, "used_memory"));
   may_be_big_ = !used || *used > options_.big_key_size;
+  // Others that speak the protocol count expiries late, or not at all.
+  texts_refused_ = info_field(server.text, "redis_build_id").empty();
   // Redis 7.2 can read without making the keys look used; older ones say that they cannot.
   SEALANE_TRY(link_->ask({"CLIENT", "NO-TOUCH", "ON"}));
   const std::lock_guard lock(mutex_);
@@ -202,30 +223,26 @@ Result<std::optional<Part>, Error> RedisSource::next() {
     if (ended_) return std::optional<Part>();
     if (window_) {
       SEALANE_TRY(step_window());
-    } else if (may_ask_group()) {
-      SEALANE_TRY(ask_group());
-    } else if (!groups_.empty()) {
-      if (page_.empty() && !last_page_read_ && !page_asked_) {
-        SEALANE_TRY(ask_page());
-      }
-      SEALANE_TRY(take_group());
-    } else if (!page_.empty()) {
-      Key key = std::move(page_.front());
-      page_.pop_front();
-      SEALANE_TRY(begin_window(std::move(key.name)));
-    } else if (wanted_ && !wanted_->empty()) {
+      continue;
+    }
+    if (wanted_ && !wanted_->empty() && listed_.empty()) {
       std::vector<Key> keys;
-      while (!wanted_->empty() && keys.size() < 512) {
-        keys.push_back({.name = std::move(wanted_->back())});
+      while (!wanted_->empty() && keys.size() < kPageKeys) {
+        keys.push_back({.name = std::string(as_text(wanted_->back()))});
         wanted_->pop_back();
       }
-      SEALANE_TRY(read_sizes(keys));
-    } else if (!last_page_read_) {
-      settle();
-      if (!page_asked_) {
-        SEALANE_TRY(ask_page());
-      }
-      SEALANE_TRY(take_page());
+      const std::uint64_t page = open_page({}, keys.size());
+      for (Key& key : keys) key.page = page;
+      listed_.push_back(std::move(keys));
+    }
+    SEALANE_TRY(const bool asked, ask_more());
+    if (asked) continue;
+    if (!asked_.empty()) {
+      SEALANE_TRY(take_answer());
+    } else if (!other_.empty()) {
+      Key key = std::move(other_.front());
+      other_.pop_front();
+      SEALANE_TRY(begin_window(std::move(key)));
     } else {
       builder_.settle(cursor_text(kEnd));
       builder_.cut();
@@ -234,17 +251,72 @@ Result<std::optional<Part>, Error> RedisSource::next() {
   }
 }
 
-// All that was listed so far is in the builder: a run may resume at the next page.
-void RedisSource::settle() { builder_.settle(cursor_text(next_cursor_)); }
+Result<bool, Error> RedisSource::ask_more() {
+  // A key that is read in windows waits until nothing is under way.
+  if (!other_.empty() && is_windowed(other_.front())) return false;
+  const bool room = groups_asked_ < kMostGroups && (groups_asked_ == 0 || size_ahead_ < kMostAhead);
+  if (room && !other_.empty()) {
+    ask_dumps();
+  } else if (room && !small_.empty()) {
+    ask_texts();
+  } else if (sizes_asked_ == 0 && !listed_.empty() && small_.empty() && other_.empty()) {
+    ask_sizes();
+  } else if (pages_asked_ == 0 && listed_.empty() && !last_page_read_) {
+    ask_page();
+  } else {
+    return false;
+  }
+  SEALANE_TRY(link_->flush());
+  return true;
+}
 
-Result<void, Error> RedisSource::ask_page() {
+Result<void, Error> RedisSource::take_answer() {
+  Asked asked = std::move(asked_.front());
+  asked_.pop_front();
+  switch (asked.kind) {
+    case Asked::Kind::kPage:
+      --pages_asked_;
+      return take_page();
+    case Asked::Kind::kSizes:
+      --sizes_asked_;
+      return take_sizes(std::move(asked.keys));
+    case Asked::Kind::kTexts:
+    case Asked::Kind::kDumps:
+      break;
+  }
+  --groups_asked_;
+  size_ahead_ -= asked.size;
+  return asked.kind == Asked::Kind::kTexts ? take_texts(std::move(asked)) : take_dumps(asked);
+}
+
+// ---- Which keys there are, and how large ----
+
+std::uint64_t RedisSource::open_page(std::string behind, std::size_t keys) {
+  pages_.push_back({.behind = std::move(behind), .open = keys});
+  return first_page_ + pages_.size() - 1;
+}
+
+void RedisSource::close_key(std::uint64_t page) {
+  --pages_[static_cast<std::size_t>(page - first_page_)].open;
+  settle_pages();
+}
+
+// All keys of a page are in the builder: a run may resume behind it.
+void RedisSource::settle_pages() {
+  while (!pages_.empty() && pages_.front().open == 0) {
+    if (!pages_.front().behind.empty()) builder_.settle(cursor_text(pages_.front().behind));
+    pages_.pop_front();
+    ++first_page_;
+  }
+}
+
+void RedisSource::ask_page() {
   link_->commands().command({"SCAN", next_cursor_, "COUNT", kPageSize});
-  page_asked_ = true;
-  return link_->flush();
+  ++pages_asked_;
+  asked_.push_back({.kind = Asked::Kind::kPage, .keys = {}});
 }
 
 Result<void, Error> RedisSource::take_page() {
-  page_asked_ = false;
   SEALANE_TRY(RedisReply reply, link_->reply());
   if (reply.is_error()) return link_->refusal(reply);
   if (!is_array(reply, 2) || !is_text(reply.items[0])) return odd_answer(*link_, "SCAN");
@@ -252,58 +324,200 @@ Result<void, Error> RedisSource::take_page() {
   if (!number_of<std::uint64_t>(next_cursor_)) return odd_answer(*link_, "SCAN");
   if (next_cursor_ == "0") last_page_read_ = true;
   std::vector<Key> keys;
+  keys.reserve(reply.items[1].items.size());
   std::uint64_t outside = 0;
-  for (const RedisReply& item : reply.items[1].items) {
-    const ByteSpan name = as_bytes(item.text);
+  for (RedisReply& item : reply.items[1].items) {
     // What an interrupted run of somebody left behind is no data.
     if (item.text.starts_with(kTemporaryPrefix)) continue;
-    if (options_.range.contains(token_of(name))) {
-      keys.push_back({.name = to_bytes(name)});
+    if (options_.range.whole() || options_.range.contains(token_of(as_bytes(item.text)))) {
+      keys.push_back({.name = std::move(item.text)});
     } else {
       ++outside;
     }
   }
-  {
-    const std::lock_guard lock(mutex_);
-    progress_.out_of_range += outside;
+  if (pages_to_dump_ > 0) --pages_to_dump_;
+  const std::uint64_t page =
+      open_page(last_page_read_ ? std::string(kEnd) : next_cursor_, keys.size());
+  for (Key& key : keys) key.page = page;
+  if (keys.empty()) {
+    settle_pages();
+  } else {
+    listed_.push_back(std::move(keys));
   }
-  return read_sizes(keys);
-}
-
-Result<void, Error> RedisSource::read_sizes(std::vector<Key>& keys) {
-  if (may_be_big_) {
-    for (const Key& key : keys) {
-      RespWriter writer = link_->commands();
-      writer.begin(3);
-      writer.word("MEMORY");
-      writer.word("USAGE");
-      writer.word(key.name);
-    }
-    for (Key& key : keys) {
-      SEALANE_TRY(const RedisReply reply, link_->reply());
-      if (reply.is_error()) return link_->refusal(reply);
-      if (reply.kind == RedisReply::Kind::kInteger) {
-        key.size = static_cast<std::uint64_t>(reply.integer);
-      }
-    }
-  }
-  for (Key& key : keys) page_.push_back(std::move(key));
+  const std::lock_guard lock(mutex_);
+  progress_.out_of_range += outside;
   return success();
 }
 
-// The next values of the page: a big one alone, others together.
-bool RedisSource::may_ask_group() const {
-  return !page_.empty() && !options_.portable && page_.front().size <= options_.big_key_size &&
-         groups_.size() < kMostGroups && (groups_.empty() || size_ahead_ < kMostAhead);
+void RedisSource::ask_sizes() {
+  std::vector<Key> keys = std::move(listed_.front());
+  listed_.pop_front();
+  if (!may_be_big_) {
+    sort_out(std::move(keys));
+    return;
+  }
+  for (const Key& key : keys) {
+    RespWriter writer = link_->commands();
+    writer.begin(3);
+    writer.word("MEMORY");
+    writer.word("USAGE");
+    writer.word(key.name);
+  }
+  ++sizes_asked_;
+  asked_.push_back({.kind = Asked::Kind::kSizes, .keys = std::move(keys)});
 }
 
-Result<void, Error> RedisSource::ask_group() {
-  Group group;
-  while (!page_.empty() && group.keys.size() < kGroupKeys && group.size < kGroupSize &&
-         page_.front().size <= options_.big_key_size) {
-    group.size += page_.front().size;
-    group.keys.push_back(std::move(page_.front()));
-    page_.pop_front();
+Result<void, Error> RedisSource::take_sizes(std::vector<Key> keys) {
+  for (Key& key : keys) {
+    SEALANE_TRY(const RedisReply reply, link_->reply());
+    if (reply.is_error()) return link_->refusal(reply);
+    if (reply.kind == RedisReply::Kind::kInteger) {
+      key.size = static_cast<std::uint64_t>(reply.integer);
+    }
+  }
+  sort_out(std::move(keys));
+  return success();
+}
+
+void RedisSource::sort_out(std::vector<Key> keys) {
+  const bool texts = reads_texts();
+  for (Key& key : keys) {
+    (texts && key.size <= kSmallKey ? small_ : other_).push_back(std::move(key));
+  }
+}
+
+bool RedisSource::is_windowed(const Key& key) const {
+  return options_.portable || key.size > options_.big_key_size;
+}
+
+bool RedisSource::reads_texts() const {
+  return !texts_refused_ && !options_.portable && pages_to_dump_ == 0 &&
+         options_.big_key_size > kSmallKey;
+}
+
+// ---- Values ----
+
+void RedisSource::ask_expiry(const Key& key) {
+  RespWriter writer = link_->commands();
+  writer.begin(2);
+  writer.word(absolute_expiry_ ? "PEXPIRETIME" : "PTTL");
+  writer.word(key.name);
+}
+
+Result<RedisReply, Error> RedisSource::take_transaction(std::size_t queued) {
+  std::optional<RedisReply> refused;
+  for (std::size_t i = 0; i <= queued; ++i) {
+    SEALANE_TRY(RedisReply reply, link_->reply());
+    if (reply.is_error() && !refused) refused = std::move(reply);
+  }
+  SEALANE_TRY(RedisReply values, link_->reply());
+  if (refused) return std::move(*refused);
+  if (!values.is_error() && !is_array(values, queued)) return odd_answer(*link_, "EXEC");
+  return values;
+}
+
+// Small strings, all with one command; so that no value goes with the expiry of its predecessor,
+// the same transaction asks how many keys of the database expire, and for their expiries unless
+// none did.
+void RedisSource::ask_texts() {
+  Asked group{.kind = Asked::Kind::kTexts, .keys = {}};
+  while (!small_.empty() && group.keys.size() < kGroupTexts && group.size < kGroupSize) {
+    group.size += small_.front().size;
+    group.keys.push_back(std::move(small_.front()));
+    small_.pop_front();
+  }
+  group.expiries = expiries_;
+  link_->commands().command({"MULTI"});
+  link_->commands().command({"INFO", "KEYSPACE"});
+  RespWriter writer = link_->commands();
+  writer.begin(1 + group.keys.size());
+  writer.word("MGET");
+  for (const Key& key : group.keys) writer.word(key.name);
+  if (group.expiries) {
+    for (const Key& key : group.keys) ask_expiry(key);
+  }
+  link_->commands().command({"EXEC"});
+  size_ahead_ += group.size;
+  ++groups_asked_;
+  asked_.push_back(std::move(group));
+}
+
+Result<void, Error> RedisSource::take_texts(Asked asked) {
+  std::vector<Key>& keys = asked.keys;
+  SEALANE_TRY(const RedisReply done, take_transaction(2 + (asked.expiries ? keys.size() : 0)));
+  const auto give_back = [&](std::deque<Key>& to) -> Result<void, Error> {
+    for (Key& key : keys) to.push_back(std::move(key));
+    return success();
+  };
+  // Whatever the reason is, DUMP comes to the same.
+  const auto expiring =
+      done.is_error()
+          ? std::nullopt
+          : expiring_keys(done.items[0].text, static_cast<std::uint64_t>(address_.database));
+  if (!expiring || !is_array(done.items[1], keys.size())) {
+    texts_refused_ = true;
+    return give_back(other_);
+  }
+  bool some_expire = *expiring > 0;
+  for (std::size_t i = 2; i < done.items.size(); ++i) {
+    if (done.items[i].is_error()) return link_->refusal(done.items[i]);
+    if (done.items[i].integer >= 0 && !some_expire) {
+      expiries_unknown_ = true;  // INFO does not tell the truth
+      some_expire = true;
+    }
+  }
+  if (some_expire && !absolute_expiry_) {
+    texts_refused_ = true;
+    return give_back(other_);
+  }
+  expiries_ = some_expire || expiries_unknown_;
+  if (some_expire && !asked.expiries) return give_back(small_);
+  std::uint64_t read = 0;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    const RedisReply& text = done.items[1].items[i];
+    const std::int64_t expires = asked.expiries ? done.items[2 + i].integer : -1;
+    // No string, or gone: its DUMP shows which.
+    if (!is_text(text) || expires == -2) {
+      other_.push_back(std::move(keys[i]));
+      continue;
+    }
+    add_text(keys[i], as_bytes(text.text), expires);
+    close_key(keys[i].page);
+    ++read;
+  }
+  if (read < keys.size() / 2) pages_to_dump_ = kPagesToDump;
+  const std::lock_guard lock(mutex_);
+  progress_.keys += read;
+  return success();
+}
+
+void RedisSource::add_text(const Key& key, ByteSpan text, std::int64_t expires) {
+  if (expires < 0) {
+    scratch_.clear();
+    RespWriter writer(scratch_);
+    writer.begin(4);
+    writer.word("SET");
+    writer.word(key.name);
+    writer.word(text);
+    writer.word("NX");
+  } else {
+    begin_restore(key, std::max<std::int64_t>(1, expires));
+    RespWriter writer(scratch_);
+    writer.begin_word(string_dump_size(text.size()));
+    append_string_dump(text, scratch_);
+    writer.end_word();
+    writer.word("ABSTTL");
+  }
+  builder_.add(scratch_, 1);
+}
+
+void RedisSource::ask_dumps() {
+  Asked group{.kind = Asked::Kind::kDumps, .keys = {}};
+  while (!other_.empty() && group.keys.size() < kGroupKeys && group.size < kGroupSize &&
+         !is_windowed(other_.front())) {
+    group.size += other_.front().size;
+    group.keys.push_back(std::move(other_.front()));
+    other_.pop_front();
   }
   // One transaction: no value goes with the expiry of its predecessor.
   link_->commands().command({"MULTI"});
@@ -313,31 +527,18 @@ Result<void, Error> RedisSource::ask_group() {
     writer.begin(2);
     writer.word("DUMP");
     writer.word(key.name);
-    writer.begin(2);
-    writer.word(absolute_expiry_ ? "PEXPIRETIME" : "PTTL");
-    writer.word(key.name);
+    ask_expiry(key);
   }
   link_->commands().command({"EXEC"});
   size_ahead_ += group.size;
-  groups_.push_back(std::move(group));
-  return link_->flush();
+  ++groups_asked_;
+  asked_.push_back(std::move(group));
 }
 
-Result<void, Error> RedisSource::take_group() {
-  const Group taken = std::move(groups_.front());
-  groups_.pop_front();
-  size_ahead_ -= taken.size;
-  const std::vector<Key>& group = taken.keys;
-  const std::size_t queued = 2 * group.size() + (absolute_expiry_ ? 0 : 1);
-  std::optional<RedisReply> refused;
-  for (std::size_t i = 0; i <= queued; ++i) {
-    SEALANE_TRY(RedisReply reply, link_->reply());
-    if (reply.is_error() && !refused) refused = std::move(reply);
-  }
-  SEALANE_TRY(const RedisReply values, link_->reply());
-  if (refused) return link_->refusal(*refused);
+Result<void, Error> RedisSource::take_dumps(const Asked& asked) {
+  SEALANE_TRY(const RedisReply values,
+              take_transaction(2 * asked.keys.size() + (absolute_expiry_ ? 0 : 1)));
   if (values.is_error()) return link_->refusal(values);
-  if (!is_array(values, queued)) return odd_answer(*link_, "EXEC");
   std::size_t at = 0;
   std::int64_t now = 0;
   if (!absolute_expiry_) {
@@ -350,18 +551,23 @@ Result<void, Error> RedisSource::take_group() {
   }
   std::uint64_t vanished = 0;
   std::uint64_t read = 0;
-  for (const Key& key : group) {
+  for (const Key& key : asked.keys) {
     const RedisReply& dump = values.items[at++];
     const RedisReply& expires = values.items[at++];
     if (dump.is_error()) return link_->refusal(dump);
     if (expires.is_error()) return link_->refusal(expires);
     if (!is_text(dump) || expires.integer == -2) {
       ++vanished;
-      continue;
+    } else {
+      begin_restore(key,
+                    expires.integer < 0 ? 0 : std::max<std::int64_t>(1, now + expires.integer));
+      RespWriter writer(scratch_);
+      writer.word(dump.text);
+      writer.word("ABSTTL");
+      builder_.add(scratch_, 1);
+      ++read;
     }
-    add_value(key, dump.text,
-              expires.integer < 0 ? 0 : std::max<std::int64_t>(1, now + expires.integer));
-    ++read;
+    close_key(key.page);
   }
   const std::lock_guard lock(mutex_);
   progress_.vanished += vanished;
@@ -369,24 +575,23 @@ Result<void, Error> RedisSource::take_group() {
   return success();
 }
 
-void RedisSource::add_value(const Key& key, const std::string& dump, std::int64_t expires) {
+// Of RESTORE KEY MS DUMP ABSTTL the first half.
+void RedisSource::begin_restore(const Key& key, std::int64_t expires) {
   scratch_.clear();
   RespWriter writer(scratch_);
   writer.begin(5);
   writer.word("RESTORE");
   writer.word(key.name);
   writer.number(expires);
-  writer.word(dump);
-  writer.word("ABSTTL");
-  builder_.add(scratch_, 1);
 }
 
 // ---- Big keys: built up under a temporary name, then renamed. ----
 
-Result<void, Error> RedisSource::begin_window(Bytes key) {
+Result<void, Error> RedisSource::begin_window(Key key) {
   Window window;
-  window.temporary = temporary_name(key);
-  window.key = std::move(key);
+  window.temporary = temporary_name(as_bytes(key.name));
+  window.key = to_bytes(as_bytes(key.name));
+  window.page = key.page;
   const std::string_view name = as_text(window.key);
   // From here until the end any change of the key is noticed.
   SEALANE_TRY(link_->demand({"WATCH", name}));
@@ -401,6 +606,7 @@ Result<void, Error> RedisSource::begin_window(Bytes key) {
   if (window.type == "stream") size_command = "XLEN";
   const auto give_up = [&](bool vanished) -> Result<void, Error> {
     SEALANE_TRY(link_->demand({"UNWATCH"}));
+    close_key(window.page);
     const std::lock_guard lock(mutex_);
     ++(vanished ? progress_.vanished : progress_.left_out);
     return success();
@@ -416,7 +622,7 @@ Result<void, Error> RedisSource::begin_window(Bytes key) {
     if (options_.portable) return give_up(false);
     SEALANE_TRY(link_->demand({"UNWATCH"}));
     builder_.cut();
-    page_.push_front({.name = std::move(window.key), .size = 0});
+    other_.push_front({.name = std::string(name), .size = 0, .page = window.page});
     return success();
   }
   SEALANE_TRY(const RedisReply length, link_->demand({size_command, name}));
@@ -588,6 +794,7 @@ Result<void, Error> RedisSource::end_window() {
   scratch_.clear();
   RespWriter(scratch_).command({"RENAME", window_->temporary, name});
   builder_.add(scratch_, 1);
+  close_key(window_->page);
   if (!options_.portable) builder_.cut();
   builder_.set_continues(false);
   window_.reset();
@@ -605,11 +812,12 @@ Result<void, Error> RedisSource::drop_window() {
   RespWriter(scratch_).command({"DEL", old.temporary});
   builder_.add(scratch_, 0);
   if (old.tries + 1 >= kWindowTries) {
+    close_key(old.page);
     const std::lock_guard lock(mutex_);
     ++progress_.left_out;
     return success();
   }
-  SEALANE_TRY(begin_window(std::move(old.key)));
+  SEALANE_TRY(begin_window({.name = std::string(as_text(old.key)), .size = 0, .page = old.page}));
   if (window_) window_->tries = old.tries + 1;
   return success();
 }

@@ -54,17 +54,32 @@ class RedisSource final : public Source {
   RedisSource(backup::RedisAddress address, const RedisSourceOptions& options, Clock& clock,
               const flow::Cancellation* cancel);
   struct Key {
-    Bytes name;
+    std::string name;
     std::uint64_t size = 0;  // in memory, about
+    std::uint64_t page = 0;
   };
-  // Keys whose values are read in one transaction.
-  struct Group {
+  // What the server was asked for, in the order in which it answers.
+  struct Asked {
+    enum class Kind : std::uint8_t {
+      kPage,   // SCAN
+      kSizes,  // MEMORY USAGE of each key
+      kTexts,  // a transaction: MGET, and expiries if some key of the database has one
+      kDumps,  // a transaction: DUMP and expiry of each key
+    };
+    Kind kind = Kind::kPage;
     std::vector<Key> keys;
-    std::uint64_t size = 0;  // as far as it is known
+    std::uint64_t size = 0;  // of the values, as far as it is known
+    bool expiries = false;   // kTexts
+  };
+  // Keys that were listed together; when all of them are in the builder, a run may resume there.
+  struct Page {
+    std::string behind;  // the cursor after it; empty: none
+    std::uint64_t open = 0;
   };
   // A key that is read in windows.
   struct Window {
     Bytes key;
+    std::uint64_t page = 0;
     std::string temporary;
     std::string type;
     std::string cursor = "0";  // of the SCAN family; the last id of a stream
@@ -76,16 +91,30 @@ class RedisSource final : public Source {
   };
 
   Result<void, Error> connect();
-  // Pages and groups are asked for ahead of time; their answers come in that order. Nothing else
-  // may be asked while any is under way.
-  Result<void, Error> ask_page();
+  // Pages, sizes and values are asked for ahead of time. Nothing else may be asked while any is
+  // under way.
+  Result<bool, Error> ask_more();  // false: no more may be asked for now
+  Result<void, Error> take_answer();
+  void ask_page();
   Result<void, Error> take_page();
-  Result<void, Error> read_sizes(std::vector<Key>& keys);
-  bool may_ask_group() const;
-  Result<void, Error> ask_group();
-  Result<void, Error> take_group();
-  void add_value(const Key& key, const std::string& dump, std::int64_t expires);
-  Result<void, Error> begin_window(Bytes key);
+  void ask_sizes();
+  Result<void, Error> take_sizes(std::vector<Key> keys);
+  void sort_out(std::vector<Key> keys);
+  bool is_windowed(const Key& key) const;
+  bool reads_texts() const;
+  void ask_texts();
+  Result<void, Error> take_texts(Asked asked);
+  void add_text(const Key& key, ByteSpan text, std::int64_t expires);
+  void ask_dumps();
+  Result<void, Error> take_dumps(const Asked& asked);
+  // The answer to EXEC, once those to the `queued` commands before it were read.
+  Result<RedisReply, Error> take_transaction(std::size_t queued);
+  void ask_expiry(const Key& key);
+  void begin_restore(const Key& key, std::int64_t expires);
+  std::uint64_t open_page(std::string behind, std::size_t keys);
+  void close_key(std::uint64_t page);
+  void settle_pages();
+  Result<void, Error> begin_window(Key key);
   Result<void, Error> step_window();
   Result<bool, Error> copy_elements(Bytes& command);  // true: that was the last
   Result<bool, Error> copy_stream(Bytes& command);
@@ -93,7 +122,6 @@ class RedisSource final : public Source {
   Result<void, Error> drop_window();
   Result<void, Error> pay(std::uint64_t bytes);
   PartCursor cursor_text(std::string_view cursor) const;
-  void settle();
 
   backup::RedisAddress address_;
   RedisSourceOptions options_;
@@ -109,10 +137,22 @@ class RedisSource final : public Source {
   std::optional<std::vector<Bytes>> wanted_;  // read_only()
   std::string next_cursor_ = "0";
   bool last_page_read_ = false;
-  bool page_asked_ = false;
-  std::deque<Key> page_;
-  std::deque<Group> groups_;      // asked for
-  std::uint64_t size_ahead_ = 0;  // of them
+  std::deque<Page> pages_;  // that are not complete
+  std::uint64_t first_page_ = 0;
+  std::deque<Asked> asked_;
+  std::size_t pages_asked_ = 0;  // of them, of each kind
+  std::size_t sizes_asked_ = 0;
+  std::size_t groups_asked_ = 0;
+  std::uint64_t size_ahead_ = 0;
+  std::deque<std::vector<Key>> listed_;  // not looked at yet
+  std::deque<Key> small_;                // perhaps texts
+  std::deque<Key> other_;                // to be dumped, or read in windows
+  // Whether texts are read with their expiries; the first ones are, to see that INFO tells the
+  // truth about how many keys have one.
+  bool expiries_ = true;
+  bool texts_refused_ = false;  // by the server: every value is dumped
+  bool expiries_unknown_ = false;
+  unsigned pages_to_dump_ = 0;  // before texts are tried again where few were found
   std::optional<Window> window_;
   PartBuilder builder_;
   bool ended_ = false;

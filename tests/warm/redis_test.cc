@@ -92,6 +92,28 @@ class Redis : public ::testing::Test {
     return out;
   }
 
+  // How often a server ran a command.
+  static std::int64_t calls(RedisLink& link, const std::string& command) {
+    const std::string line =
+        info_field(ask(link, {"INFO", "commandstats"}).text, "cmdstat_" + command);
+    return line.empty() ? 0 : std::stoll(line.substr(std::string("calls=").size()));
+  }
+  static void fill_texts(RedisLink& to, int count) {
+    for (int i = 0; i < count; ++i) {
+      const std::string text =
+          i % 5 == 0 ? std::to_string(i - count / 2)
+                     : noise(static_cast<std::size_t>(i % 700), static_cast<std::uint64_t>(i));
+      to.commands().command({"SET", "text" + std::to_string(i), text});
+    }
+    for (int i = 0; i < count; ++i) ASSERT_TRUE(to.reply().has_value());
+  }
+  static backup::RedisAddress as_user(const RedisServer& server, const std::string& user) {
+    backup::RedisAddress address = server.address();
+    address.user = user;
+    address.password = std::make_shared<const SecretBytes>(std::string_view("secret"));
+    return address;
+  }
+
   static void fill_all_types(RedisLink& to) {
     ask(to, {"SET", "text", "hello"});
     ask(to, {"SET", "empty", ""});
@@ -215,6 +237,109 @@ TEST_F(Redis, FillMissingChangesNothingThatIsThereAndOverwriteDoes) {
   EXPECT_EQ(ask(*b, {"LLEN", "mine"}).integer, 1);
   EXPECT_TRUE(harsh.flush().has_value());
   EXPECT_EQ(ask(*b, {"DBSIZE"}).integer, 0);
+}
+
+TEST_F(Redis, SmallTextsTravelManyAtATime) {
+  RedisServer here(kDebug);
+  RedisServer there(kDebug);
+  const auto a = link(here);
+  const auto b = link(there);
+  fill_texts(*a, 3000);
+  RedisSourceOptions sized;  // so small that the server is asked how large each key is
+  sized.big_key_size = 20'000;
+  for (const RedisSourceOptions& options : {RedisSourceOptions{}, sized}) {
+    for (const auto mode : {ApplyMode::kFillMissing, ApplyMode::kOverwrite}) {
+      ask(*b, {"FLUSHALL"});
+      ask(*a, {"CONFIG", "RESETSTAT"});
+      ask(*b, {"CONFIG", "RESETSTAT"});
+      RedisSink sink(there.address(), mode, nullptr);
+      const auto from = source(here, options);
+      const ApplyCounts counts = copy(*from, sink);
+      EXPECT_EQ(counts.applied, 3000U);
+      EXPECT_EQ(from->progress().keys, 3000U);
+      EXPECT_EQ(digest(*a), digest(*b));
+      EXPECT_EQ(calls(*a, "dump"), 0);
+      EXPECT_LE(calls(*a, "mget"), 20);
+      EXPECT_LE(calls(*a, "pexpiretime"), 640) << "no key expires, and INFO says so";
+      EXPECT_LE(calls(*b, mode == ApplyMode::kFillMissing ? "msetnx" : "mset"), 60);
+      EXPECT_EQ(calls(*b, "set"), 0);
+    }
+  }
+}
+
+TEST_F(Redis, ATextGoesWithItsExpiry) {
+  RedisServer here(kDebug);
+  RedisServer there(kDebug);
+  const auto a = link(here);
+  const auto b = link(there);
+  fill_texts(*a, 3000);
+  for (int i = 0; i < 3000; i += 3) {
+    ask(*a, {"PEXPIREAT", "text" + std::to_string(i), std::to_string(4'102'444'800'000 + i)});
+  }
+  RedisSink sink(there.address(), ApplyMode::kFillMissing, nullptr);
+  EXPECT_EQ(copy(*source(here), sink).applied, 3000U);
+  EXPECT_EQ(digest(*a), digest(*b));
+  EXPECT_EQ(expiries(*a), expiries(*b));
+
+  // Keys get an expiry when the first ones were read without.
+  ask(*b, {"FLUSHALL"});
+  for (int i = 0; i < 3000; i += 3) ask(*a, {"PERSIST", "text" + std::to_string(i)});
+  RedisSourceOptions options;
+  options.part_size = kMinPartSize;
+  const auto from = source(here, options);
+  auto first = from->next();
+  ASSERT_TRUE(first.has_value() && first.value());
+  EXPECT_FALSE(apply(sink, first.value()->commands).error);
+  for (int i = 0; i < 3000; ++i) {
+    ask(*a, {"PEXPIREAT", "text" + std::to_string(i), std::to_string(4'102'444'800'000 + i)});
+  }
+  copy(*from, sink);
+  EXPECT_EQ(ask(*b, {"DBSIZE"}).integer, 3000);
+  std::size_t with = 0;
+  const auto expected = expiries(*a);
+  for (const auto& [key, expires] : expiries(*b)) {
+    if (expires < 0) continue;
+    ++with;
+    EXPECT_EQ(expires, expected.at(key));
+  }
+  EXPECT_GT(with, 500U);
+}
+
+TEST_F(Redis, WhereTextsAreRefusedEachKeyIsDumpedAndRestored) {
+  RedisServer here(kDebug);
+  RedisServer there(kDebug);
+  const auto a = link(here);
+  const auto b = link(there);
+  fill_texts(*a, 1500);
+  ask(*a, {"HSET", "hash", "f", "v"});
+  for (const char* const lacking : {"-mget", "-mget -msetnx", "-msetnx -mset"}) {
+    for (const auto mode : {ApplyMode::kFillMissing, ApplyMode::kOverwrite}) {
+      SCOPED_TRACE(lacking);
+      for (RedisLink* const server : {a.get(), b.get()}) {
+        server->commands().command({"ACL", "SETUSER", "copy", "reset"});
+        RespWriter writer = server->commands();
+        std::vector<std::string> words = {"ACL", "SETUSER", "copy", "on", ">secret", "~*", "+@all"};
+        std::string rest = lacking;
+        while (!rest.empty()) {
+          const auto end = std::min(rest.find(' '), rest.size());
+          words.push_back(rest.substr(0, end));
+          rest.erase(0, end + 1);
+        }
+        writer.begin(words.size());
+        for (const std::string& word : words) writer.word(word);
+        ASSERT_FALSE(server->reply().value().is_error());
+        ASSERT_FALSE(server->reply().value().is_error());
+      }
+      ask(*b, {"FLUSHALL"});
+      auto from = RedisSource::open(as_user(here, "copy"), {}, system_clock(), nullptr);
+      ASSERT_TRUE(from.has_value());
+      RedisSink sink(as_user(there, "copy"), mode, nullptr);
+      const ApplyCounts counts = copy(*from.value(), sink);
+      EXPECT_EQ(counts.applied, 1501U);
+      EXPECT_EQ(from.value()->progress().keys, 1501U);
+      EXPECT_EQ(digest(*a), digest(*b));
+    }
+  }
 }
 
 TEST_F(Redis, NewTextsAreCountedKeyByKeyAndKeepTheirOrder) {
@@ -342,6 +467,30 @@ TEST_F(Redis, ResumesBehindAnyPartAndStartsAgainAfterARestart) {
     copy(*rest, sink);
     EXPECT_EQ(digest(*a), digest(*b)) << cut;
   }
+  // The same where pages hold keys that are read in other ways, which end at other times.
+  for (int i = 0; i < 300; ++i) {
+    const std::string n = std::to_string(i);
+    ask(*a, {"HSET", "hash" + n, "field", n});
+    if (i % 30 == 0) ask(*a, {"SET", "large" + n, noise(50'000, static_cast<std::uint64_t>(i))});
+    if (i % 7 == 0) ask(*a, {"PEXPIREAT", "key" + n, "4102444800123"});
+  }
+  RedisSourceOptions windows = options;
+  windows.big_key_size = 20'000;
+  std::vector<Part> mixed;
+  {
+    const auto from = source(here, windows);
+    while (auto part = from->next().value()) mixed.push_back(std::move(*part));
+  }
+  for (std::size_t cut = 0; cut < mixed.size(); cut += 3) {
+    if (cut + 1 < mixed.size() && mixed[cut + 1].continues) continue;
+    ask(*b, {"FLUSHALL"});
+    RedisSink sink(there.address(), ApplyMode::kFillMissing, nullptr);
+    for (std::size_t i = 0; i <= cut; ++i) EXPECT_FALSE(apply(sink, mixed[i].commands).error);
+    const auto rest = source(here, windows);
+    ASSERT_TRUE(rest->resume(mixed[cut].behind).value());
+    copy(*rest, sink);
+    EXPECT_EQ(digest(*a), digest(*b)) << cut;
+  }
   const auto other = source(here, options);
   EXPECT_EQ(other->resume("nonsense").error().kind, ErrorKind::kUsage);
   ask(*a, {"SAVE"});
@@ -355,7 +504,7 @@ TEST_F(Redis, ResumesBehindAnyPartAndStartsAgainAfterARestart) {
 TEST_F(Redis, EachRefusalHasItsCause) {
   RedisServer here(kDebug);
   const auto a = link(here);
-  ask(*a, {"SET", "k", std::string(1000, 'x')});
+  ask(*a, {"RPUSH", "k", std::string(1000, 'x')});
   const Bytes restore = source(here)->next().value()->commands;
   const auto cause = [](const ApplyResult& result, Cause wanted) {
     EXPECT_EQ(result.counts.causes[static_cast<std::size_t>(wanted)], result.counts.failed);
