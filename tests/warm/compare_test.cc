@@ -126,6 +126,20 @@ TEST_F(Compare, EachKindOfDifferenceIsFoundAndNamed) {
       << "a repair deletes nothing";
 }
 
+// A repair compares twice.
+TEST_F(Compare, ASecondComparisonOfTheSameStoresCostsWhatTheFirstDid) {
+  RedisServer here(kDebugCommand);
+  const auto a = link_to(here);
+  fill_mixed(*a, 0, 100, "x");
+  RedisKeyStore left(here.address(), system_clock(), nullptr);
+  RedisKeyStore right(here.address(), system_clock(), nullptr);
+  const auto first = compare(left, right, {}, random_);
+  const auto second = compare(left, right, {}, random_);
+  ASSERT_TRUE(first.has_value() && second.has_value());
+  EXPECT_GT(first.value().report.full_copy_bytes, 100U);
+  EXPECT_EQ(second.value().report.full_copy_bytes, first.value().report.full_copy_bytes);
+}
+
 TEST_F(Compare, EncodingsAndNearExpiriesAreNoDifference) {
   RedisServer here(kDebugCommand);
   RedisServer there({"--hash-max-listpack-entries", "0", "--set-max-intset-entries", "0",
