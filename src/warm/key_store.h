@@ -63,7 +63,7 @@ class RedisKeyStore final : public KeyStore {
   std::uint64_t rate_ = 0;
 };
 
-// A source that can be opened again and again, made of RESTORE commands only.
+// A source that can be opened again and again, made of RESTORE and SET NX commands only.
 class SourceKeyStore final : public KeyStore {
  public:
   using Open = std::function<Result<std::unique_ptr<Source>, Error>()>;
