@@ -240,9 +240,9 @@ Result<std::optional<Part>, Error> RedisSource::next() {
     if (!asked_.empty()) {
       SEALANE_TRY(take_answer());
     } else if (!other_.empty()) {
-      Key key = std::move(other_.front());
+      const Key key = std::move(other_.front());
       other_.pop_front();
-      SEALANE_TRY(begin_window(std::move(key)));
+      SEALANE_TRY(begin_window(key));
     } else {
       builder_.settle(cursor_text(kEnd));
       builder_.cut();
@@ -587,7 +587,7 @@ void RedisSource::begin_restore(const Key& key, std::int64_t expires) {
 
 // ---- Big keys: built up under a temporary name, then renamed. ----
 
-Result<void, Error> RedisSource::begin_window(Key key) {
+Result<void, Error> RedisSource::begin_window(const Key& key) {
   Window window;
   window.temporary = temporary_name(as_bytes(key.name));
   window.key = to_bytes(as_bytes(key.name));

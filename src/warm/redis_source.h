@@ -114,7 +114,7 @@ class RedisSource final : public Source {
   std::uint64_t open_page(std::string behind, std::size_t keys);
   void close_key(std::uint64_t page);
   void settle_pages();
-  Result<void, Error> begin_window(Key key);
+  Result<void, Error> begin_window(const Key& key);
   Result<void, Error> step_window();
   Result<bool, Error> copy_elements(Bytes& command);  // true: that was the last
   Result<bool, Error> copy_stream(Bytes& command);

@@ -1,6 +1,7 @@
 #include "warm/resp.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "base/copy_bytes.h"
@@ -135,7 +136,7 @@ Result<std::optional<RespCommand>, RespError> RespSplitter::next() {
   at_ = 0;
   wanted_ = 0;
   in_command_ = false;
-  return std::optional(std::move(command));
+  return std::optional(command);
 }
 
 Result<void, RespError> RespSplitter::finish() const {
