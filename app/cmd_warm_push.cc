@@ -84,7 +84,7 @@ class PushRun {
     if (!address) {
       if (flags_.to.find('/') == flags_.to.npos) {
         return usage(printable(flags_.to) +
-                     " is no place to push to; write HOST:PORT with a numeric host, unix:PATH, "
+                     " is no place to push to; write HOST:PORT, unix:PATH, "
                      "redis://…, or the path of a file with a slash");
       }
       SEALANE_TRY(file_, warm::FileSink::create(context_.files, context_.random, flags_.to));

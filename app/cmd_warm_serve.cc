@@ -10,6 +10,7 @@
 #include "app/commands.h"
 #include "app/warm_flags.h"
 #include "flow/thread.h"
+#include "net/sockets.h"
 #include "warm/file.h"
 #include "warm/peer_link.h"
 #include "warm/push.h"
@@ -95,7 +96,7 @@ class ServeRun {
   Result<std::unique_ptr<warm::ChannelServer>, Error> listen() {
     if (flags_.listen.empty()) return std::unique_ptr<warm::ChannelServer>();
     const auto address = warm::channel_address(flags_.listen);
-    if (!address) {
+    if (!address || !net::parse_endpoint(*address)) {
       return usage(
           printable(flags_.listen) +
           " is no address to listen at; write HOST:PORT with a numeric host, or unix:PATH");
@@ -190,8 +191,7 @@ class ServeRun {
   Result<void, Error> push_rounds() {
     for (const std::string& peer : flags_.peers) {
       if (!warm::channel_address(peer)) {
-        return usage(printable(peer) +
-                     " is no peer; write HOST:PORT with a numeric host, or unix:PATH");
+        return usage(printable(peer) + " is no peer; write HOST:PORT or unix:PATH");
       }
     }
     SEALANE_TRY(flags_.source.options());

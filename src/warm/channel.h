@@ -18,14 +18,14 @@
 namespace sealane::warm {
 
 inline constexpr std::uint16_t kEntropyPort = 8105;
-// "HOST:PORT" with a number for the host, "[…]:PORT", "HOST" (then kEntropyPort) or "unix:PATH", as
-// an address; nothing if it is none of these.
+// "HOST:PORT", "[…]:PORT", "HOST" with a number for it (then kEntropyPort) or "unix:PATH", as an
+// address; nothing if it is none of these.
 std::optional<Address> channel_address(std::string_view text);
 
 // ---- sending ------------------------------------------------------------------------------------
 
 struct PushOptions {
-  Address to;
+  Address to;                   // of a name's addresses the first that answers, at each connection
   std::optional<Address> from;  // tcp:HOST:0
   bool encrypt = true;
   // The peer is a foreign engine: nothing is signed, no answer is waited for, and what became of a

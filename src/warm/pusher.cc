@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "flow/halt.h"
 #include "net/real_network.h"
+#include "net/resolve.h"
 #include "net/sockets.h"
 #include "net/stream_driver.h"
 #include "warm/channel.h"
@@ -51,6 +52,7 @@ struct Waiting {
   std::mutex mutex;
   std::condition_variable changed;
   bool closed = false;
+  bool opened = false;  // before that, so another address may answer
   std::size_t readers = 0;
   std::optional<Sender::Finished> finished;
   NetworkError why;
@@ -110,6 +112,7 @@ class PushHandler final : public net::StreamHandler {
     }
     const std::lock_guard lock(waiting_->mutex);
     waiting_->closed = true;
+    waiting_->opened = opened;
     waiting_->finished = finished_;
     waiting_->why = why;
     waiting_->changed.notify_all();
@@ -240,6 +243,29 @@ struct Pusher::Impl {
     return setup;
   }
 
+  // One connection, to its end.
+  std::shared_ptr<Waiting> push_to(const net::Endpoint& endpoint, const entropy::SenderSetup& setup,
+                                   const Part& part, const flow::Cancellation* cancel) {
+    auto waiting = std::make_shared<Waiting>();
+    const SteadyTime now = net::IoLoop::now();
+    net::StreamOptions how;
+    how.send_limit = limit;
+    const Address address{net::format_endpoint(endpoint.kind, endpoint.address)};
+    const net::StreamHandle handle = driver->dial(
+        address, now + options.connect_timeout, std::move(how),
+        std::make_unique<PushHandler>(setup, part.commands, encoders, waiting, sent, now));
+    std::unique_lock lock(waiting->mutex);
+    bool cancelled = false;
+    while (!waiting->closed || waiting->readers > 0) {
+      waiting->changed.wait_for(lock, flow::kHaltPoll);
+      if (!cancelled && cancel != nullptr && cancel->cancelled()) {
+        cancelled = true;
+        handle.abort();
+      }
+    }
+    return waiting;
+  }
+
   const PushOptions options;
   const ChannelKeys keys;
   Clock& clock;
@@ -258,12 +284,10 @@ Pusher::~Pusher() = default;
 
 Result<std::unique_ptr<Pusher>, Error> Pusher::create(PushOptions options, ChannelKeys keys,
                                                       Clock& clock) {
-  const auto endpoint = net::parse_endpoint(options.to);
-  if (!endpoint ||
-      (endpoint->kind != net::SocketKind::kTcp && endpoint->kind != net::SocketKind::kUnixStream)) {
-    return Error{ErrorKind::kUsage, printable(options.to.text) +
-                                        " is no address; write HOST:PORT, HOST as a number, or "
-                                        "unix:PATH"};
+  const std::string& to = options.to.text;
+  if (!net::is_address(options.to) || !(to.starts_with("tcp:") || to.starts_with("unix:"))) {
+    return Error{ErrorKind::kUsage,
+                 printable(to) + " is no address; write HOST:PORT, or unix:PATH"};
   }
   if (options.encrypt && !keys.chunk) {
     return Error{ErrorKind::kUsage,
@@ -291,25 +315,16 @@ Result<PushReport, Error> Pusher::push(const Part& part, const Series& series,
   if (const auto valid = entropy::validate(setup); !valid.has_value()) {
     return Error{ErrorKind::kUsage, std::string(entropy::describe(valid.error()))};
   }
-  const auto waiting = std::make_shared<Waiting>();
-  const SteadyTime now = net::IoLoop::now();
-  net::StreamOptions options;
-  options.send_limit = impl_->limit;
-  const net::StreamHandle handle = impl_->driver->dial(
-      impl_->options.to, now + impl_->options.connect_timeout, std::move(options),
-      std::make_unique<PushHandler>(setup, part.commands, impl_->encoders, waiting, impl_->sent,
-                                    now));
-  std::unique_lock lock(waiting->mutex);
-  bool cancelled = false;
-  while (!waiting->closed || waiting->readers > 0) {
-    waiting->changed.wait_for(lock, flow::kHaltPoll);
-    if (!cancelled && cancel != nullptr && cancel->cancelled()) {
-      cancelled = true;
-      handle.abort();
-    }
+  // A name is looked up each time: what it stands for may change between two parts.
+  SEALANE_TRY(const auto endpoints, net::resolve(impl_->options.to));
+  NetworkError why;
+  for (const net::Endpoint& endpoint : endpoints) {
+    const auto waiting = impl_->push_to(endpoint, setup, part, cancel);
+    if (waiting->finished) return report_of(*waiting->finished, impl_->options.to);
+    why = waiting->why;
+    if (waiting->opened || why.code == NetworkErrorCode::kCancelled) break;
   }
-  if (waiting->finished) return report_of(*waiting->finished, impl_->options.to);
-  return net::to_error(waiting->why, impl_->options.to);
+  return net::to_error(why, impl_->options.to);
 }
 
 void Pusher::set_rate(std::uint64_t bytes_per_second) {

@@ -168,6 +168,21 @@ TEST_P(Channel, APartArrivesAndIsAnswered) {
   EXPECT_EQ(kept[0].commands, part.commands);
 }
 
+TEST_P(Channel, APeerMayHaveAName) {
+  start();
+  const std::string port = push_.to.text.substr(push_.to.text.rfind(':') + 1);
+  push_.to = {"tcp:nobody.invalid:1"};
+  const auto unknown = pusher()->push(part_of(10, 10, 1), series(), nullptr);
+  ASSERT_FALSE(unknown.has_value());
+  EXPECT_NE(unknown.error().message.find("nobody.invalid"), std::string::npos)
+      << unknown.error().message;
+  if (std::string(GetParam()) != "tcp") return;
+  push_.to = {"tcp:LOCALHOST:" + port};  // in capitals it is looked up
+  const auto report = pusher()->push(part_of(10, 10, 1), series(), nullptr);
+  ASSERT_TRUE(report.has_value()) << report.error().message;
+  EXPECT_EQ(report.value().verdict, PushVerdict::kApplied);
+}
+
 TEST_P(Channel, ALargePartGoesThroughTheSpoolAndManyAtOnceDoNotMix) {
   serve_.policy.allow_plaintext = true;
   start();
@@ -475,7 +490,9 @@ TEST(ChannelAddress, HostsPortsAndPaths) {
   EXPECT_EQ(text("[::1]:99"), "tcp:[::1]:99");
   EXPECT_EQ(text("[::1]"), "tcp:[::1]:8105");
   EXPECT_EQ(text("unix:/run/x"), "unix:/run/x");
-  EXPECT_EQ(text("vault.example:99"), "none");
+  EXPECT_EQ(text("vault.example:99"), "tcp:vault.example:99");
+  EXPECT_EQ(text("vault.example"), "none") << "a file, or a name without its port";
+  EXPECT_EQ(text("-x:99"), "none");
   EXPECT_EQ(text(""), "none");
 }
 
