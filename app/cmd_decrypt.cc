@@ -171,6 +171,7 @@ Result<void, Error> decrypt(Context& context, const DecryptFlags& flags) {
         "--sha256 gives one");
   }
   SEALANE_TRY(Input input, Input::open(context, flags.in));
+  SEALANE_TRY(keep_keys(flags.out, {flags.token_file, flags.key_file}));
   SEALANE_TRY(Output output,
               Output::create(context, flags.out, input,
                              flags.force ? Output::Existing::kReplace : Output::Existing::kRefuse));

@@ -132,6 +132,9 @@ Result<int, Error> run_open(Context& context, const OpenFlags& flags) {
   SEALANE_TRY(Input input, Input::open(context, flags.in));
   backup::SealedInput sealed(input.source(), input.name());
   SEALANE_TRY(const Opening opening, make_opening(context, flags, sealed, input.name()));
+  std::vector<std::string> keys = flags.identities;
+  keys.insert(keys.end(), {flags.passphrase_file, flags.key_file, flags.token_file});
+  SEALANE_TRY(keep_keys(flags.out, keys));
   SEALANE_TRY(Output output,
               Output::create(context, to_stdout ? "-" : flags.out, input,
                              flags.force ? Output::Existing::kReplace : Output::Existing::kRefuse));

@@ -6,7 +6,9 @@
 
 #include "app/commands.h"
 #include "app/keys.h"
+#include "app/paths.h"
 #include "app/repository.h"
+#include "app/streams.h"
 #include "flow/descriptor.h"
 #include "flow/file_stream.h"
 #include "store/atomic_file.h"
@@ -53,6 +55,11 @@ Result<int, Error> to_file(Context& context, const Flags& flags,
     sink =
         std::make_unique<flow::DescriptorSink>(STDOUT_FILENO, "standard output", &context.cancel);
   } else {
+    std::vector<std::string> kept = flags.keys;
+    kept.insert(kept.end(),
+                {flags.repository.passphrase_file, flags.repository.trust_file,
+                 flags.repository.identity_path(), home_path("trusted_keys"), home_path("heads")});
+    SEALANE_TRY(keep_keys(flags.output, kept));
     if (!flags.overwrite && context.files.status(flags.output).has_value()) {
       return Error{.kind = ErrorKind::kUsage,
                    .message = printable(flags.output) +

@@ -74,6 +74,9 @@ Result<int, Error> run_seal(Context& context, const SealFlags& flags) {
     return usage("-p asks on the terminal, --passphrase-file reads a file; give one of them");
   SEALANE_TRY(Input input, Input::open(context, flags.in));
   SEALANE_TRY(const auto sealer, make_sealer(context, flags));
+  std::vector<std::string> keys = flags.recipient_files;
+  keys.insert(keys.end(), {flags.passphrase_file, flags.key_file});
+  SEALANE_TRY(keep_keys(flags.out, keys));
   SEALANE_TRY(Output output,
               Output::create(context, flags.out, input,
                              flags.force ? Output::Existing::kReplace : Output::Existing::kRefuse));

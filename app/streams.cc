@@ -25,6 +25,21 @@ FileIdentity identity_of(const struct stat& status) {
 
 }  // namespace
 
+Result<void, Error> keep_keys(const std::string& output, const std::vector<std::string>& keys) {
+  struct stat there {};
+  if (output == "-" || ::stat(output.c_str(), &there) != 0) return success();
+  for (const std::string& key : keys) {
+    struct stat status {};
+    if (::stat(key.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
+    if (identity_of(status) == identity_of(there)) {
+      return usage(printable(output) +
+                   " holds a key or recipients that this command reads, and is not replaced; "
+                   "name another output");
+    }
+  }
+  return success();
+}
+
 Result<Input, Error> Input::open(Context& context, const std::string& path) {
   Input input;
   struct stat status {};

@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "app/command.h"
 #include "flow/descriptor.h"
@@ -16,6 +17,10 @@ struct FileIdentity {
   std::uint64_t inode = 0;
   friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
 };
+
+// kUsage if `output` is one of the files in `keys`, however it is called, so that no --force costs
+// what opens the rest. Empty names and "-" are no files.
+Result<void, Error> keep_keys(const std::string& output, const std::vector<std::string>& keys);
 
 class Input {
  public:

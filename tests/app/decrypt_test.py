@@ -284,6 +284,15 @@ class Decrypt(unittest.TestCase):
         self.assert_failed(result, "same file")
         self.assertEqual(self.out.read_bytes(), content)
 
+    def test_a_key_is_never_the_output(self):
+        key = self.dir / "key"
+        key.write_text(KEY)
+        key.chmod(0o600)
+        result = self.run_program("--key-file", key, "--in", sealed("zstd_raw_block"), "--out", key,
+                                  "--force")
+        self.assert_failed(result, "is not replaced")
+        self.assertEqual(key.read_text(), KEY)
+
     def test_unusable_paths(self):
         for words in (["--in", self.dir / "none", "--out", self.out],
                       ["--in", self.dir, "--out", self.out],

@@ -112,6 +112,16 @@ class MainJob(Stage):
                 self.expect(2, "restore", "latest", "-i", self.path("recovery.key"), *to, "--overwrite")
             self.assertEqual(os.lstat(self.path(name)).st_ino, before.st_ino)
 
+    def test_restore_never_replaces_a_key(self):
+        self.back_up()
+        for name in (self.path("recovery.key"), self.path("home", "identity")):
+            with open(name, "rb") as file:
+                before = file.read()
+            _, err = self.expect(2, "restore", "latest", "-i", self.path("recovery.key"), "-o", name, "--overwrite")
+            self.assertIn("is not replaced", err)
+            with open(name, "rb") as file:
+                self.assertEqual(file.read(), before)
+
     @need("age", "zstd")
     def test_stock_tools_open_it(self):
         self.back_up()

@@ -393,6 +393,20 @@ class ByItself(Base):
         self.run_program("seal", "-r", self.recipient, "-f", "-o", other, plain)
         self.assertEqual(self.run_program("open", "-i", self.identity, other).stdout, b"precious")
 
+    def test_a_key_is_never_the_output(self):
+        """The one file that --force must not cost: without it nothing opens any more."""
+        sealed = self.write("sealed", self.seal(b"x"))
+        recipients = self.write("recipients", self.recipient.encode())
+        os.link(self.identity, self.path("hard"))
+        os.symlink(recipients, self.path("soft"))
+        before = open(self.identity, "rb").read()
+        for out in (self.identity, self.path("hard")):
+            result = self.run_program("open", "-i", self.identity, "-f", "-o", out, sealed, expect=2)
+            self.assertIn(b"is not replaced", result.stderr)
+        self.run_program("seal", "-R", recipients, "-f", "-o", self.path("soft"), sealed, expect=2)
+        self.assertEqual(open(self.identity, "rb").read(), before)
+        self.assertEqual(self.read("recipients"), self.recipient.encode())
+
     def test_a_failed_replacement_leaves_the_old_file(self):
         old = self.write("old", b"old")
         sealed = self.seal(data(200_000))
