@@ -79,6 +79,7 @@ Result<SnapshotInfo, Error> find_latest(const RepositoryView& view, std::string_
   }
   const ChainView* chain = nullptr;
   const SnapshotInfo* latest = nullptr;
+  const SnapshotInfo* as_new = nullptr;  // of another chain, in the same second
   for (const ChainView& candidate : view.chains) {
     if (!candidate.matches(plan, host)) continue;
     const auto newest =
@@ -93,7 +94,16 @@ Result<SnapshotInfo, Error> find_latest(const RepositoryView& view, std::string_
     if (latest == nullptr || newest->received > latest->received) {
       latest = &*newest;
       chain = &candidate;
+      as_new = nullptr;
+    } else if (newest->received == latest->received) {
+      as_new = &*newest;
     }
+  }
+  if (as_new != nullptr) {
+    return Error{ErrorKind::kUsage,
+                 "which one is the latest? " + latest->plan + " (" + short_id(latest->id) +
+                     ") and " + as_new->plan + " (" + short_id(as_new->id) +
+                     ") came in the same second; say latest:PLAN, or name a snapshot by its id"};
   }
   if (latest == nullptr) {
     // Why there is none may be known.

@@ -299,6 +299,23 @@ TEST_F(Repository, NoticesSnapshotsThatWereMoved) {
   EXPECT_EQ(second.seq, 2u);
 }
 
+TEST_F(Repository, LatestOfTwoPlansInOneSecondIsAQuestion) {
+  write();
+  const auto other = write_snapshot(repository_, host_, "web", some_objects("web"));
+  ASSERT_TRUE(other.has_value());
+  const auto both = repository_.find("latest", &trust_);
+  ASSERT_FALSE(both.has_value());
+  EXPECT_EQ(both.error().kind, ErrorKind::kUsage);
+  EXPECT_THAT(both.error().message,
+              ::testing::AllOf(HasSubstr("shop"), HasSubstr("web"), HasSubstr("latest:PLAN")));
+  EXPECT_EQ(repository_.find("latest:web", &trust_).value().id, other.value().id);
+  // What is newer than both is the latest again.
+  world_.clock.advance(std::chrono::seconds(1));
+  const auto newest = write_snapshot(repository_, host_, "shop", some_objects("later"));
+  ASSERT_TRUE(newest.has_value());
+  EXPECT_EQ(repository_.find("latest", &trust_).value().id, newest.value().id);
+}
+
 TEST_F(Repository, BelievesPinnedKeysOnly) {
   write();
   const identity::SigningKey stranger = test_key(9);

@@ -178,7 +178,8 @@ class DirectoryRepository {
   Result<Listing, Error> list(const identity::TrustStore* trust);
 
   // A unique prefix of an id (at least 4 digits); or the snapshot received last that is not
-  // forgotten: "latest", "latest:PLAN", "latest:HOST/PLAN" (HOST: name or fingerprint). "latest…"
+  // forgotten: "latest", "latest:PLAN", "latest:HOST/PLAN" (HOST: name or fingerprint). Of several
+  // plans that were received in one second none is "latest": kUsage. "latest…"
   // fails when something is wrong with the chain it lands in, because a newer one may have been
   // taken away. kUsage: no such snapshot, or several.
   Result<SnapshotInfo, Error> find(const std::string& name, const identity::TrustStore* trust);
