@@ -72,5 +72,7 @@ struct Command {
 
 // All commands of the program, in the order of --help.
 std::vector<Command> all_commands();
+// Of a first word that several commands share: "repo".
+std::string group_summary(std::string_view group);
 
 }  // namespace sealane::app

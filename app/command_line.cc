@@ -115,7 +115,7 @@ void add_command(CLI::App& root, std::map<std::string, CLI::App*>& groups, const
     const std::string group = name.substr(0, space);
     name = name.substr(space + 1);
     if (!groups.contains(group)) {
-      groups[group] = root.add_subcommand(group, "commands about a " + group);
+      groups[group] = root.add_subcommand(group, group_summary(group));
       groups[group]->require_subcommand(1);
     }
     parent = groups[group];

@@ -1,6 +1,16 @@
 #include "app/commands.h"
 
+#include "base/check.h"
+
 namespace sealane::app {
+
+std::string group_summary(std::string_view group) {
+  if (group == "repo") return "make and copy repositories";
+  if (group == "pipe") return "carry a stream, a file or ports to a machine whose key is pinned";
+  if (group == "warm") return "keep a second Redis equal to the first";
+  if (group == "hub") return "run a message hub and list its clients";
+  SEALANE_CHECK(false && "a group without a summary");
+}
 
 std::vector<Command> all_commands() {
   return {

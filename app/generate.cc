@@ -444,7 +444,7 @@ std::string zsh_completion(std::span<const Command> commands) {
   for (const std::string& word : first_words(shown)) {
     const auto found = std::ranges::find(shown, word, [](const Command* c) { return c->name; });
     out += "\n      " +
-           described(word, found != shown.end() ? (*found)->summary : "commands about a " + word);
+           described(word, found != shown.end() ? (*found)->summary : group_summary(word));
   }
   out += ")\n    _describe command commands\n    return\n  fi\n";
   for (const Group& group : groups(shown)) {
@@ -501,8 +501,7 @@ std::string fish_completion(std::span<const Command> commands) {
   };
   for (const std::string& word : first_words(shown)) {
     const auto found = std::ranges::find(shown, word, [](const Command* c) { return c->name; });
-    const std::string summary =
-        found != shown.end() ? (*found)->summary : "commands about a " + word;
+    const std::string summary = found != shown.end() ? (*found)->summary : group_summary(word);
     line("__fish_use_subcommand", " -a " + word + " -d " + quoted(summary));
   }
   for (const Group& group : groups(shown)) {
