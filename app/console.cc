@@ -153,7 +153,12 @@ void Progress::tick() {
            format_bytes(*sample.total);
   }
   if (sample.keys) line += "  " + std::to_string(*sample.keys) + " keys";
-  line += "  " + format_bytes(static_cast<std::uint64_t>(rate)) + "/s";
+  // Of what has no bytes, or none yet, only the time is known.
+  if (sample.done == 0 && !sample.total) {
+    line = stage_ + "  " + format_duration(seconds);
+  } else {
+    line += "  " + format_bytes(static_cast<std::uint64_t>(rate)) + "/s";
+  }
   if (eta && sample.done < *sample.total) line += "  " + format_duration(*eta) + " left";
   if (bar) {
     console_.show_progress_line(line);

@@ -116,7 +116,11 @@ Result<Output, Error> Output::create(Context& context, const std::string& path, 
       join_path(parent_path(output.path_),
                 ".tmp-" + base_name(output.path_).substr(0, 200) + "-" + to_hex(suffix));
   auto file = context.files.open(temporary, OpenMode::kCreateExclusive, 0600);
-  if (!file.has_value()) return to_error(file.error());
+  if (!file.has_value()) {
+    FileError error = file.error();
+    error.path = output.path_;  // nobody knows the temporary
+    return to_error(error);
+  }
   output.temporary_ = temporary;
   output.file_ = std::move(file).value();
   output.sink_ = std::make_unique<flow::FileSink>(*output.file_);

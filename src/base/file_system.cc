@@ -7,12 +7,13 @@ namespace sealane {
 
 Error to_error(const FileError& error) {
   std::string message = "cannot ";
-  message += error.operation;
+  message += error.operation == "stat" ? "find" : error.operation;
   message += ' ';
   message += printable(error.path);
   message += ": ";
   message += error.code == EMEDIUMTYPE ? "it is a link, folder, pipe or device, not a regular file"
                                        : std::strerror(error.code);
+  if (error.code == ENOENT && error.operation == "create") message += "; its folder is missing";
   if (error.code == ENOSPC || error.code == EDQUOT) message += "; free some space and run it again";
   return {.kind = ErrorKind::kFailed, .message = std::move(message)};
 }

@@ -31,7 +31,8 @@ std::string_view describe(SealError error) {
     case SealError::kNotAuthentic:
       return "a chunk is damaged, moved, or sealed under another key";
     case SealError::kLastChunk:
-      return "it was cut short (truncated) inside a chunk, or is damaged at its end";
+      return "it was cut short (truncated) inside a chunk, or its end is damaged or followed by "
+             "other data";
     case SealError::kFrameTooSmall:
       return "a frame is shorter than any frame can be (damaged)";
     case SealError::kFrameTooLarge:

@@ -399,12 +399,12 @@ class ByItself(Base):
         recipients = self.write("recipients", self.recipient.encode())
         os.link(self.identity, self.path("hard"))
         os.symlink(recipients, self.path("soft"))
-        before = open(self.identity, "rb").read()
+        before = self.read(self.identity)
         for out in (self.identity, self.path("hard")):
             result = self.run_program("open", "-i", self.identity, "-f", "-o", out, sealed, expect=2)
             self.assertIn(b"is not replaced", result.stderr)
         self.run_program("seal", "-R", recipients, "-f", "-o", self.path("soft"), sealed, expect=2)
-        self.assertEqual(open(self.identity, "rb").read(), before)
+        self.assertEqual(self.read(self.identity), before)
         self.assertEqual(self.read("recipients"), self.recipient.encode())
 
     def test_a_failed_replacement_leaves_the_old_file(self):
