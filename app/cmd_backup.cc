@@ -162,6 +162,9 @@ Result<int, Error> back_up_one(Context& context, const Flags& flags, const std::
 
 Result<int, Error> run(Context& context, Flags& flags) {
   SEALANE_TRY(const auto plans, plan_names(flags));
+  if (!flags.drill && !flags.work_directory.empty()) {
+    return Error{.kind = ErrorKind::kUsage, .message = "--work-dir belongs to --drill"};
+  }
   SEALANE_TRY(auto repository, open_repository(context, flags.repository));
   SEALANE_TRY(const auto recipients,
               load_recipients(context, flags.recipients, flags.recipient_files));
@@ -171,6 +174,10 @@ Result<int, Error> run(Context& context, Flags& flags) {
     char name[256] = {};
     flags.host_name =
         ::gethostname(name, sizeof name - 1) == 0 && name[0] != '\0' ? name : "unnamed";
+  }
+  // Before hours of work, not after them.
+  if (flags.drill) {
+    SEALANE_TRY(const auto usable, WorkDirectory::create(context, flags.work_directory));
   }
   // One source that fails must not keep the others from being saved.
   int code = 0;
@@ -223,7 +230,7 @@ Command backup_command() {
        .variable = &flags->drill},
       {.names = "--work-dir",
        .value_name = "DIR",
-       .help = "Where a drill may make its throw-away target (default: $TMPDIR or /tmp)",
+       .help = "With --drill: where to make its throw-away target (default: $TMPDIR or /tmp)",
        .variable = &flags->work_directory,
        .completes = Completes::kDirectory},
       {.names = "--host-name",
@@ -238,7 +245,7 @@ Command backup_command() {
       {.names = "--fingerprint",
        .value_name = "LEVEL",
        .help = "What a drill can compare: content (every value) or structure (names and counts; "
-               "spares the source a second read)",
+               "less work, and it sees less)",
        .variable = &flags->fingerprint,
        .choices = {"content", "structure"}},
       {.names = "--level",

@@ -40,6 +40,10 @@ Result<int, Error> run(Context& context, Flags& flags) {
                                                     .plan = flags.plan,
                                                     .host = flags.host,
                                                     .dry_run = flags.dry_run}));
+  if (report.decisions.empty() && report.problems.empty() &&
+      !(flags.plan.empty() && flags.host.empty())) {
+    return nothing_selected(flags.plan, flags.host);
+  }
   Table table({"ID", "RECEIVED", "HOST", "PLAN", "#", "DECISION"});
   std::uint64_t forgotten = 0;
   UnpinnedProvers unpinned;

@@ -1,4 +1,5 @@
 // repo init, repo copy.
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "app/commands.h"
@@ -69,6 +70,13 @@ Command repo_copy_command() {
         SEALANE_TRY(const auto trust,
                     load_trust(context, flags->repository.trust_file, flags->repository.host_keys,
                                flags->repository.identity_path()));
+        std::error_code other;
+        if (std::filesystem::equivalent(flags->from, flags->to, other)) {
+          return Error{
+              .kind = ErrorKind::kUsage,
+              .message = printable(flags->to) +
+                         " is the repository itself, no copy of it; name another directory"};
+        }
         std::atomic<std::uint64_t> done{0};
         auto progress = std::make_unique<Progress>(context.console, "copying", [&done] {
           return Progress::Sample{.done = done, .total = {}};

@@ -81,8 +81,11 @@ Result<int, Error> to_file(Context& context, const Flags& flags,
     SEALANE_TRY(file->commit());
   }
   const auto restored = std::ranges::find(details.streams, flags.only, &repo::StreamDetails::name);
-  const std::string& hint =
+  std::string hint =
       restored == details.streams.end() ? details.streams.front().hint : restored->hint;
+  // What only copies has nothing left to do.
+  if (hint.starts_with("cat")) hint.clear();
+  if (!hint.empty() && !standard) hint += " < " + printable(flags.output);
   context.console.note("Restored snapshot " + short_id(snapshot.id) + " to " +
                        (standard ? "standard output" : printable(flags.output)) +
                        (hint.empty() ? "" : "; next: " + hint));
@@ -136,6 +139,15 @@ Result<int, Error> run(Context& context, Flags& flags) {
                      "standard output)"};
   }
   context.console.data_on_stdout = flags.output == "-";
+  if (!flags.to.empty() && !flags.only.empty()) {
+    return Error{.kind = ErrorKind::kUsage,
+                 .message = "--only chooses what -o writes; --to takes a snapshot as a whole"};
+  }
+  if (flags.to.empty() && flags.no_compare) {
+    return Error{
+        .kind = ErrorKind::kUsage,
+        .message = "--no-compare belongs to --to; what -o writes is compared with nothing"};
+  }
   SEALANE_TRY(auto repository, open_repository(context, flags.repository));
   SEALANE_TRY(const auto keys,
               load_opening_keys(context, flags.keys, flags.repository.passphrase_file));
@@ -178,7 +190,7 @@ Command restore_command() {
        .variable = &flags->stream},
       {.names = "--no-compare",
        .value_name = "",
-       .help = "Do not read the result again to compare it with the fingerprint",
+       .help = "With --to: do not read the result again to compare it with the fingerprint",
        .variable = &flags->no_compare},
       opening_threads_option(flags->threads),
   };

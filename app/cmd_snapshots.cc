@@ -42,6 +42,9 @@ Result<int, Error> run(Context& context, Flags& flags) {
     problems.push_back(std::move(problem));
   }
 
+  if (problems.empty()) {
+    SEALANE_TRY(check_selection(listing, flags.plan, flags.host));
+  }
   const bool details_wanted = !keys.empty();
   Table table(details_wanted
                   ? std::vector<std::string>{"ID", "TIME", "PLAN", "#", "SOURCE", "ROWS", "RAW",

@@ -50,6 +50,7 @@ Result<int, Error> run(Context& context, Flags& flags) {
   options.host = flags.host;
   SEALANE_TRY(options.seen, load_heads(context));
   SEALANE_TRY(const auto listing, repository.list(pins));
+  SEALANE_TRY(check_selection(listing, flags.plan, flags.host));
   std::uint64_t opened = 0;
   auto drivers = driver_context(context);
   Result<store::VerifyReport, Error> verified = [&] {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <ctime>
@@ -82,6 +83,26 @@ Result<store::DirectoryRepository, Error> open_repository(Context& context,
                  .message = "which repository? Name it with --repo DIR or in SEALANE_REPO"};
   }
   return store::DirectoryRepository::open(seams_of(context), flags.path);
+}
+
+Error nothing_selected(const std::string& plan, const std::string& host) {
+  return {.kind = ErrorKind::kUsage,
+          .message = "there is no snapshot" +
+                     (plan.empty() ? "" : " of a plan " + printable(plan)) +
+                     (host.empty() ? "" : " of a host " + printable(host)) +
+                     "; `sealane snapshots` lists what is there"};
+}
+
+Result<void, Error> check_selection(const store::DirectoryRepository::Listing& listing,
+                                    const std::string& plan, const std::string& host) {
+  if (plan.empty() && host.empty()) return success();
+  const bool found = std::ranges::any_of(listing.snapshots, [&](const auto& snapshot) {
+    return (plan.empty() || snapshot.plan == plan) &&
+           (host.empty() || snapshot.host == host || snapshot.host_name == host);
+  });
+  if (found) return success();
+  if (!listing.problems.empty()) return listing.problems.front().error;
+  return nothing_selected(plan, host);
 }
 
 Result<void, Error> make_home_directory(Context& context) {

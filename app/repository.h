@@ -27,6 +27,11 @@ Option opening_threads_option(std::uint64_t& threads);
 // --repo, or kUsage that says how to give it.
 Result<store::DirectoryRepository, Error> open_repository(Context& context,
                                                           const RepositoryFlags& flags);
+// kUsage if --plan and --host leave nothing of the listing, forgotten ones included: a name that is
+// misspelt must not look like work that was done. What is damaged comes first.
+Result<void, Error> check_selection(const store::DirectoryRepository::Listing& listing,
+                                    const std::string& plan, const std::string& host);
+Error nothing_selected(const std::string& plan, const std::string& host);
 store::Seams seams_of(Context& context);
 backup::DriverContext driver_context(Context& context);
 

@@ -241,6 +241,68 @@ class MainJob(Stage):
         self.assertEqual([s["state"] for s in self.snapshots("--repo", self.path("usb"))],
                          ["stored", "stored", "proven"])
 
+    def test_a_misspelt_name_is_no_success(self):
+        """"Verified 0 snapshots" and "every snapshot is proven" would be green lies."""
+        self.back_up()
+        key = ("-i", self.path("recovery.key"))
+        for words in (("verify",), ("verify", "--open", *key), ("snapshots",), ("drill", "--all", *key),
+                      ("drill", *key), ("forget", "--keep-last", "1"), ("forget", "--keep-last", "1", "--dry-run")):
+            for more in (("--plan", "shpo"), *((("--host", "nobody"),) if "drill" not in words else ())):
+                _, err = self.expect(2, *words, *more)
+                self.assertIn("there is no snapshot of a " + more[0][2:], err)
+                self.assertIn("`sealane snapshots`", err)
+        for words in (("verify",), ("forget", "--keep-last", "1"), ("drill", "--all", *key)):
+            self.ok(*words, "--plan", "shop")
+        # A fault of the repository is said before a fault of the name.
+        shutil.copytree(self.path("repo"), self.path("bad"))
+        flip(self.objects("bad", "commit")[0])
+        for words in (("verify",), ("drill", "--all", *key)):
+            self.expect(30, *words, "--repo", self.path("bad"), "--plan", "shpo")
+
+    def test_nothing_to_prove_is_said(self):
+        _, err = self.ok("drill", "--all", "-i", self.path("recovery.key"))
+        self.assertIn("there is no snapshot yet", err)
+
+    def test_flags_that_would_do_nothing_are_refused(self):
+        self.back_up()
+        key = ("-i", self.path("recovery.key"))
+        for words, wanted in (
+                (("restore", "latest", *key, "--to", "sqlite:" + self.path("x"), "--only", "database"), "--only"),
+                (("restore", "latest", *key, "-o", self.path("x"), "--no-compare"), "--no-compare"),
+                (("drill", "latest", *key, "--plan", "shop"), "--plan"),
+                (("backup", "--source", "sqlite:" + self.database, "-r", self.recipient, "--work-dir",
+                  self.path("tmp")), "--work-dir")):
+            _, err = self.expect(2, *words)
+            self.assertIn(wanted, err)
+        self.assertFalse(os.path.exists(self.path("x")))
+        self.assertEqual(len(self.snapshots()), 1)
+
+    def test_a_drill_that_cannot_be_is_known_before_the_work(self):
+        _, err = self.back_up("--drill", "--work-dir", self.path("nowhere"), code=1)
+        self.assertIn("its folder is missing", err)
+        self.assertEqual(self.snapshots(), [])
+
+    def test_a_dump_says_what_opens_it(self):
+        os.mkdir(self.path("tree"))
+        with open(self.path("tree", "file"), "wb") as file:
+            file.write(b"content")
+        self.back_up(source="file:" + self.path("tree"))
+        tar = self.path("tree.tar")
+        _, err = self.ok("restore", "latest", "-i", self.path("recovery.key"), "-o", tar)
+        hint = err.split("next: ", 1)[1].strip()
+        self.assertTrue(hint.endswith("-C FOLDER < " + tar), hint)
+        os.mkdir(self.path("FOLDER"))
+        subprocess.run(["sh", "-c", hint], cwd=self.folder, check=True)
+        with open(self.path("FOLDER", "file"), "rb") as file:
+            self.assertEqual(file.read(), b"content")
+
+    def test_a_repository_is_no_copy_of_itself(self):
+        self.back_up()
+        os.symlink("repo", self.path("link"))
+        for to in ("repo", "link"):
+            _, err = self.expect(2, "repo", "copy", self.path("repo"), self.path(to))
+            self.assertIn("no copy of it", err)
+
     def test_repository_errors(self):
         self.expect(10, "snapshots", "--repo", self.path("nowhere"))
         self.expect(2, "repo", "init", self.path("home"))
@@ -375,6 +437,14 @@ class MainJob(Stage):
         result = self.run_program("restore", "latest:pipe", "-i", self.path("recovery.key"), "-o", "-")
         self.assertEqual(result.stdout, data)
         self.expect(2, "drill", "latest:pipe", "-i", self.path("recovery.key"))
+        # A nightly drill of all is not spoilt by what nobody can prove, and does not hide it.
+        for _ in range(2):
+            _, err = self.ok("drill", "--all", "-i", self.path("recovery.key"))
+            self.assertIn("has no fingerprint to compare with", err)
+            self.back_up()
+        out, _ = self.ok("drill", "--all", "-i", self.path("recovery.key"))
+        self.assertIn("Proven: shop #2", out)
+        self.expect(12, "drill", "--all", "-i", self.path("other.key"))
 
     def test_several_sources_get_a_chain_each(self):
         other = self.make_database("other.db", 10)
