@@ -15,8 +15,9 @@
 namespace sealane::backup {
 namespace {
 
-constexpr std::size_t kMaxAnswerSize =
-    64 * 1024 * 1024;  // names of a million tables, not their rows
+constexpr std::size_t kMaxAnswerSize = 64 * 1024 * 1024;  // names and numbers, not rows
+// Of the list of tables: a hundred thousand of them with forty columns each.
+constexpr std::size_t kMaxCatalogSize = 256 * 1024 * 1024;
 
 Error usage(std::string message) { return {ErrorKind::kUsage, std::move(message)}; }
 Error failed(std::string message) { return {ErrorKind::kFailed, std::move(message)}; }
@@ -271,25 +272,39 @@ Error PgSession::failure(Error error) const {
 }
 
 Result<std::vector<std::string>, Error> PgSession::lines(const std::string& statement) {
+  std::vector<std::string> answer;
+  SEALANE_TRY(each_line(statement, kMaxAnswerSize, [&](std::string_view line) {
+    answer.emplace_back(line);
+    return true;
+  }));
+  return answer;
+}
+
+Result<void, Error> PgSession::each_line(const std::string& statement, std::size_t limit,
+                                         const std::function<bool(std::string_view)>& take) {
   const std::string mark = "--sealane-" + std::to_string(++statements_);
   if (auto sent = tool_->write(as_bytes(statement + ";\n\\echo " + mark + "\n"));
       !sent.has_value()) {
     return failure(sent.error());
   }
-  std::vector<std::string> answer;
   std::size_t size = 0;
   std::array<std::byte, 64 * 1024> chunk{};
   for (;;) {
+    std::size_t start = 0;
     for (;;) {
-      const auto end = buffer_.find('\n');
+      const auto end = buffer_.find('\n', start);
       if (end == std::string::npos) break;
-      std::string line = buffer_.substr(0, end);
-      buffer_.erase(0, end + 1);
-      if (line == mark) return answer;
+      const std::string_view line = std::string_view(buffer_).substr(start, end - start);
+      start = end + 1;
+      if (line == mark) {
+        buffer_.erase(0, start);
+        return success();
+      }
       size += line.size();
-      answer.push_back(std::move(line));
+      if (!take(line)) return failed(where_ + ": psql gave an answer that cannot be read");
     }
-    if (size + buffer_.size() > kMaxAnswerSize) {
+    buffer_.erase(0, start);
+    if (size + buffer_.size() > limit) {
       return failed(where_ + ": the catalog has more names than can be handled");
     }
     auto got = tool_->read(chunk);
@@ -322,7 +337,37 @@ Result<int, Error> pg_server_version(PgSession& session) {
 
 Result<std::vector<PgRelation>, Error> pg_relations(PgSession& session) {
   // Columns by name: a dump may restore inherited ones in another order.
-  SEALANE_TRY(const auto answer, session.lines(R"(
+  std::vector<PgRelation> relations;
+  const auto take = [&](std::string_view line) {
+    const auto json = nlohmann::json::parse(line, nullptr, false);
+    if (!json.is_array() || json.size() != 5 || !json[4].is_array()) return false;
+    for (std::size_t i = 0; i < 4; ++i) {
+      if (!json[i].is_string()) return false;
+    }
+    PgRelation relation;
+    const std::string kind = json[0].get<std::string>();
+    if (kind.size() != 1) return false;
+    relation.kind = kind[0];
+    relation.schema = json[1].get<std::string>();
+    relation.name = json[2].get<std::string>();
+    relation.quoted = json[3].get<std::string>();
+    relation.columns.reserve(json[4].size());
+    for (const auto& column : json[4]) {
+      if (!column.is_array() || column.size() != 4 || !column[0].is_string() ||
+          !column[1].is_string() || !column[2].is_number_unsigned() || !column[3].is_boolean()) {
+        return false;
+      }
+      relation.columns.push_back(
+          {column[0].get<std::string>(), column[2].get<unsigned>(), column[3].get<bool>()});
+      relation.signature +=
+          relation.columns.back().quoted + ' ' + column[1].get<std::string>() + '\n';
+    }
+    relation.signature.shrink_to_fit();
+    relations.push_back(std::move(relation));
+    return true;
+  };
+  // Line by line: the answer is as large as what is made of it.
+  SEALANE_TRY(session.each_line(R"(
     SELECT pg_catalog.json_build_array(c.relkind, n.nspname, c.relname,
              pg_catalog.format('%I.%I', n.nspname, c.relname),
              COALESCE((SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
@@ -341,36 +386,8 @@ Result<std::vector<PgRelation>, Error> pg_relations(PgSession& session) {
       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                       WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
                         AND d.objid = c.oid AND d.deptype = 'e')
-    ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C")"));
-  std::vector<PgRelation> relations;
-  const auto unreadable = [] {
-    return failed("psql listed the tables in a form that cannot be read");
-  };
-  for (const auto& line : answer) {
-    const auto json = nlohmann::json::parse(line, nullptr, false);
-    if (!json.is_array() || json.size() != 5 || !json[4].is_array()) return unreadable();
-    for (std::size_t i = 0; i < 4; ++i) {
-      if (!json[i].is_string()) return unreadable();
-    }
-    PgRelation relation;
-    const std::string kind = json[0].get<std::string>();
-    if (kind.size() != 1) return unreadable();
-    relation.kind = kind[0];
-    relation.schema = json[1].get<std::string>();
-    relation.name = json[2].get<std::string>();
-    relation.quoted = json[3].get<std::string>();
-    for (const auto& column : json[4]) {
-      if (!column.is_array() || column.size() != 4 || !column[0].is_string() ||
-          !column[1].is_string() || !column[2].is_number_unsigned() || !column[3].is_boolean()) {
-        return unreadable();
-      }
-      relation.columns.push_back(
-          {column[0].get<std::string>(), column[2].get<unsigned>(), column[3].get<bool>()});
-      relation.signature +=
-          relation.columns.back().quoted + ' ' + column[1].get<std::string>() + '\n';
-    }
-    relations.push_back(std::move(relation));
-  }
+    ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C")",
+                                kMaxCatalogSize, take));
   return relations;
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -58,6 +59,10 @@ class PgSession {
   // Lines of one statement's answer. REQUIRES: the answer's values hold no line feed (use JSON or
   // hex).
   Result<std::vector<std::string>, Error> lines(const std::string& statement);
+  // The same, one line at a time and of at most `limit` bytes in all; `take` says whether it could
+  // be read. An error ends the session.
+  Result<void, Error> each_line(const std::string& statement, std::size_t limit,
+                                const std::function<bool(std::string_view)>& take);
   Result<std::string, Error> value(const std::string& statement);  // exactly one line
   Result<void, Error> execute(const std::string& statement);
   // From any thread: a statement under way fails, and the session is over.

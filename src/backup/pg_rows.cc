@@ -399,10 +399,11 @@ std::optional<std::string_view> CopyRows::unescape(std::string_view field) {
   return std::string_view(unescaped_).substr(start);
 }
 
-ArchiveRows::ArchiveRows(std::vector<PgRelation> tables, FingerprintLevel level)
-    : tables_(std::move(tables)), level_(level), orders_(tables_.size()), sums_(tables_.size()) {
-  for (std::size_t i = 0; i < tables_.size(); ++i) {
-    by_name_[{tables_[i].schema, tables_[i].name}] = i;  // views of what stays where it is
+ArchiveRows::ArchiveRows(std::shared_ptr<const std::vector<PgRelation>> tables,
+                         FingerprintLevel level)
+    : tables_(std::move(tables)), level_(level), orders_(tables_->size()), sums_(tables_->size()) {
+  for (std::size_t i = 0; i < tables_->size(); ++i) {
+    by_name_[{(*tables_)[i].schema, (*tables_)[i].name}] = i;
   }
 }
 
@@ -411,7 +412,7 @@ std::optional<std::size_t> ArchiveRows::want(std::string_view schema, std::strin
   const auto found = by_name_.find({schema, name});
   if (found == by_name_.end()) return std::nullopt;
   if (level_ == FingerprintLevel::kContent) {
-    auto order = column_order(tables_[found->second], statement);
+    auto order = column_order((*tables_)[found->second], statement);
     if (!order) return std::nullopt;
     orders_[found->second] = std::move(*order);
   } else if (!statement.starts_with("COPY ")) {
@@ -421,7 +422,7 @@ std::optional<std::size_t> ArchiveRows::want(std::string_view schema, std::strin
 }
 
 void ArchiveRows::begin(std::size_t handle) {
-  rows_ = level_ == FingerprintLevel::kContent ? CopyRows(tables_[handle], orders_[handle])
+  rows_ = level_ == FingerprintLevel::kContent ? CopyRows((*tables_)[handle], orders_[handle])
                                                : CopyRows();
 }
 

@@ -5,6 +5,7 @@
 // to the server. Formats: docs/protocol/postgresql.md, "Fingerprint".
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -85,10 +86,12 @@ class ArchiveRows final : public ArchiveReader::RowReader {
  public:
   // `tables`: those that are wanted; of kind 'r'. For the level kContent each must be one that
   // CopyRows can hash.
-  ArchiveRows(std::vector<PgRelation> tables, FingerprintLevel level);
+  ArchiveRows(std::shared_ptr<const std::vector<PgRelation>> tables, FingerprintLevel level);
+  ArchiveRows(std::vector<PgRelation> tables, FingerprintLevel level)
+      : ArchiveRows(std::make_shared<const std::vector<PgRelation>>(std::move(tables)), level) {}
   ArchiveRows(ArchiveRows&&) = default;
   ArchiveRows& operator=(ArchiveRows&&) = default;
-  const std::vector<PgRelation>& tables() const { return tables_; }
+  const std::vector<PgRelation>& tables() const { return *tables_; }
   // "count sum", or "count" for the level kStructure. By index in tables(). Nothing if the archive
   // had no rows of this table, or none that could be understood.
   const std::optional<std::string>& sums(std::size_t index) const { return sums_[index]; }
@@ -100,7 +103,7 @@ class ArchiveRows final : public ArchiveReader::RowReader {
   void end(std::size_t handle) override { sums_[handle] = rows_.finish(); }
 
  private:
-  std::vector<PgRelation> tables_;
+  std::shared_ptr<const std::vector<PgRelation>> tables_;  // there may be many: not copied
   FingerprintLevel level_;
   std::map<std::pair<std::string_view, std::string_view>, std::size_t> by_name_;  // into tables_
   std::vector<std::vector<std::size_t>> orders_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <memory>
 #include <optional>
 #include <set>
 #include <utility>
@@ -200,11 +201,11 @@ class PgSnapshot final : public SourceSnapshot {
     if (!counting_) count_rows();
     counting_.reset();  // waits
     SEALANE_TRY(auto items, std::move(*items_));
-    for (std::size_t i = 0; i < dumped_tables_.size(); ++i) {
+    for (std::size_t i = 0; i < dumped_tables_->size(); ++i) {
       // None if the archive did not show the rows as they are expected.
       auto sums = archive_ != nullptr ? archive_->rows.sums(i) : std::nullopt;
       SEALANE_TRY(auto item,
-                  pg_relation_item(*session_, dumped_tables_[i], rows_level(), std::move(sums)));
+                  pg_relation_item(*session_, (*dumped_tables_)[i], rows_level(), std::move(sums)));
       items.push_back(std::move(item));
     }
     for (const PgRelation& relation : relations_) {
@@ -252,9 +253,12 @@ class PgSnapshot final : public SourceSnapshot {
   // What the server has to say is asked beside the dump, in the same moment, so that both take as
   // long as one. From here on the session belongs to that thread until it ends.
   void count_rows() {
-    dumped_tables_.clear();
-    for (const PgRelation& relation : relations_) {
-      if (is_dumped_alike(relation)) dumped_tables_.push_back(relation);
+    if (!dumped_tables_) {
+      const auto dumped = std::ranges::stable_partition(
+          relations_, [this](const PgRelation& relation) { return !is_dumped_alike(relation); });
+      dumped_tables_ = std::make_shared<const std::vector<PgRelation>>(
+          std::move_iterator(dumped.begin()), std::move_iterator(dumped.end()));
+      relations_.erase(dumped.begin(), dumped.end());
     }
     counting_.emplace([this] { items_ = read_items(); });
   }
@@ -262,7 +266,7 @@ class PgSnapshot final : public SourceSnapshot {
   Result<std::vector<Fingerprint::Item>, Error> read_items() {
     std::vector<Fingerprint::Item> items;
     for (const PgRelation& relation : relations_) {
-      if (relation.kind == 'S' || is_dumped_alike(relation)) continue;
+      if (relation.kind == 'S') continue;
       SEALANE_TRY(auto item, pg_relation_item(*session_, relation, rows_level()));
       items.push_back(std::move(item));
     }
@@ -323,10 +327,12 @@ class PgSnapshot final : public SourceSnapshot {
   // and after the dump's own locks are gone the fingerprint still reads. LOCK takes no snapshot
   // itself.
   Result<void, Error> take_snapshot() {
-    SEALANE_TRY(const auto before, pg_relations(*session_));
-    SEALANE_TRY(session_->execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"));
     std::set<std::string> locked;
-    SEALANE_TRY(lock(before, locked));
+    {
+      SEALANE_TRY(const auto before, pg_relations(*session_));
+      SEALANE_TRY(session_->execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"));
+      SEALANE_TRY(lock(before, locked));
+    }
     SEALANE_TRY(snapshot_, session_->value("SELECT pg_catalog.pg_export_snapshot()"));
     SEALANE_TRY(relations_, pg_relations(*session_));
     return lock(relations_, locked);
@@ -354,8 +360,9 @@ class PgSnapshot final : public SourceSnapshot {
   std::unique_ptr<Tool> dump_;  // started, and not yet read
   std::shared_ptr<Archive> archive_;
   int server_version_ = 0;
-  std::vector<PgRelation> relations_;      // of the moment
-  std::vector<PgRelation> dumped_tables_;  // those whose rows the archive shows
+  std::vector<PgRelation> relations_;  // of the moment
+  // Those whose rows the archive shows; no longer in relations_ then.
+  std::shared_ptr<const std::vector<PgRelation>> dumped_tables_;
   std::map<std::string, std::string> properties_;
   std::optional<std::uint64_t> size_;
   bool with_passwords_ = false;

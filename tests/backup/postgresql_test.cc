@@ -352,6 +352,28 @@ TEST_F(PostgreSql, RowsOfTheArchiveGiveTheServersSums) {
 }
 
 // A server whose tables cannot be hashed here gives the same fingerprint.
+TEST_F(PostgreSql, AnswersAreBoundedAndReadLineByLine) {
+  auto connection = PgConnection::from_url(url("postgres"));
+  ASSERT_TRUE(connection.has_value());
+  const auto ask = [&](std::size_t limit, std::size_t taken) {
+    auto session = PgSession::open(connection.value(), context().cancel).value();
+    std::size_t lines = 0;
+    const auto asked = session->each_line(
+        "SELECT pg_catalog.repeat('x', 99) FROM pg_catalog.generate_series(1, 1000)", limit,
+        [&](std::string_view line) {
+          EXPECT_EQ(line, std::string(99, 'x'));
+          return ++lines <= taken;
+        });
+    EXPECT_LE(lines, taken + 1);
+    if (!asked.has_value()) return asked.error().message;
+    EXPECT_EQ(session->value("SELECT 'next'").value(), "next");
+    return std::to_string(lines);
+  };
+  EXPECT_EQ(ask(200'000, 1000), "1000");
+  EXPECT_NE(ask(50'000, 1000).find("more names than can be handled"), std::string::npos);
+  EXPECT_NE(ask(200'000, 500).find("cannot be read"), std::string::npos);
+}
+
 TEST_F(PostgreSql, ServerIsAskedWhereTheArchiveDoesNotTell) {
   const std::string db = fresh_database("asked");
   sql(db,
