@@ -9,6 +9,7 @@
 #include "app/paths.h"
 #include "app/repository.h"
 #include "app/streams.h"
+#include "backup/url.h"
 #include "flow/descriptor.h"
 #include "flow/file_stream.h"
 #include "store/atomic_file.h"
@@ -28,6 +29,14 @@ struct Flags {
   bool no_compare = false;
   std::uint64_t threads = 0;
 };
+
+std::vector<std::string> files_to_keep(const Flags& flags) {
+  std::vector<std::string> files = flags.keys;
+  files.insert(files.end(),
+               {flags.repository.passphrase_file, flags.repository.trust_file,
+                flags.repository.identity_path(), home_path("trusted_keys"), home_path("heads")});
+  return files;
+}
 
 // What a snapshot never had is missing from the most exact restore.
 void warn_of_unreadable(Context& context, const repo::Details& details) {
@@ -55,11 +64,7 @@ Result<int, Error> to_file(Context& context, const Flags& flags,
     sink =
         std::make_unique<flow::DescriptorSink>(STDOUT_FILENO, "standard output", &context.cancel);
   } else {
-    std::vector<std::string> kept = flags.keys;
-    kept.insert(kept.end(),
-                {flags.repository.passphrase_file, flags.repository.trust_file,
-                 flags.repository.identity_path(), home_path("trusted_keys"), home_path("heads")});
-    SEALANE_TRY(keep_keys(flags.output, kept));
+    SEALANE_TRY(keep_keys(flags.output, files_to_keep(flags)));
     if (!flags.overwrite && context.files.status(flags.output).has_value()) {
       return Error{.kind = ErrorKind::kUsage,
                    .message = printable(flags.output) +
@@ -151,6 +156,10 @@ Result<int, Error> run(Context& context, Flags& flags) {
   SEALANE_TRY(auto repository, open_repository(context, flags.repository));
   SEALANE_TRY(const auto keys,
               load_opening_keys(context, flags.keys, flags.repository.passphrase_file));
+  if (backup::url_scheme(flags.to) == "sqlite") {
+    SEALANE_TRY(const std::string file, backup::local_path(flags.to));
+    SEALANE_TRY(keep_keys(file, files_to_keep(flags)));
+  }
   SEALANE_TRY(const auto trust,
               load_trust(context, flags.repository.trust_file, flags.repository.host_keys,
                          flags.repository.identity_path()));

@@ -93,6 +93,7 @@ class FileTreeTarget final : public Target {
       static_cast<void>(remove_tree(parent_.get(), temporary_));
   }
 
+  bool takes(std::string_view format) const override { return format == kFormat; }
   Result<bool, Error> is_empty() override {
     const auto status = context_.files.status(path_);
     if (!status.has_value() && status.error().code == ENOENT) return true;
@@ -108,7 +109,7 @@ class FileTreeTarget final : public Target {
   }
 
   Result<std::unique_ptr<Stream>, Error> open_stream(const StreamDescription& stream) override {
-    if (stream.format != kFormat || writer_) {
+    if (!takes(stream.format) || writer_) {
       return Error{ErrorKind::kUsage, "the stream \"" + printable(stream.name) + "\" (" +
                                           printable(stream.format) +
                                           ") cannot be restored to file:"};

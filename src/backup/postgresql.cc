@@ -22,6 +22,9 @@ constexpr std::size_t kMaxGlobalsSize =
     64 * 1024 * 1024;             // a hundred thousand roles; held in memory
 constexpr int kLockAttempts = 5;  // tables may be dropped between the list and the lock
 
+constexpr std::string_view kRolesFormat = "sql";
+constexpr std::string_view kArchiveFormat = "pg_dump-custom";
+
 // Of a restore's sessions. Indexes are built at its end; the default of 64 MiB sorts larger ones on
 // disk. Each of its statements is a transaction, and none of them waits for the disk: finish()
 // does.
@@ -353,8 +356,8 @@ class PgSnapshot final : public SourceSnapshot {
   DriverContext& context_;
   // Roles first: the database's objects belong to them.
   std::vector<StreamDescription> streams_ = {
-      {"globals", "sql", "psql -d postgres"},
-      {"database", "pg_dump-custom", "pg_restore -d DATABASE"}};
+      {"globals", std::string(kRolesFormat), "psql -d postgres"},
+      {"database", std::string(kArchiveFormat), "pg_restore -d DATABASE"}};
   std::unique_ptr<PgSession> session_;
   std::string snapshot_;
   std::unique_ptr<Tool> dump_;  // started, and not yet read
@@ -379,6 +382,10 @@ class PgTarget final : public Target {
         context_(context),
         session_(std::move(session)) {}
 
+  bool takes(std::string_view format) const override {
+    return format == kRolesFormat || format == kArchiveFormat;
+  }
+  bool fills_in_place() const override { return true; }
   Result<bool, Error> is_empty() override {
     SEALANE_TRY(PgSession * session, this->session());
     SEALANE_TRY(const auto relations, pg_relations(*session));
@@ -445,10 +452,10 @@ class PgTarget final : public Target {
   }
 
   Result<std::unique_ptr<Stream>, Error> open_stream(const StreamDescription& stream) override {
-    if (stream.format == "sql") {
+    if (stream.format == kRolesFormat) {
       return std::unique_ptr<Stream>(std::make_unique<GlobalsSink>(*this));
     }
-    if (stream.format != "pg_dump-custom") {
+    if (!takes(stream.format)) {
       return Error{ErrorKind::kUsage, "the snapshot's stream " + printable(stream.name) + " (" +
                                           printable(stream.format) +
                                           ") cannot be restored into PostgreSQL"};

@@ -40,6 +40,7 @@ class RawTarget final : public Target {
  public:
   RawTarget(std::string path, DriverContext& context) : path_(std::move(path)), context_(context) {}
 
+  bool takes(std::string_view) const override { return true; }
   Result<bool, Error> is_empty() override {
     const auto status = context_.files.status(path_);
     if (status.has_value()) return false;

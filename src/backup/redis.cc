@@ -25,6 +25,8 @@ constexpr std::int64_t kDumpDelay = 60'000;  // milliseconds until a server take
 constexpr int kStartSteps = 72'000;          // of 50 ms: an hour, for a file that loads slowly
 constexpr int kStepMilliseconds = 50;
 
+constexpr std::string_view kFormat = "rdb";
+
 Error usage(std::string message) { return {ErrorKind::kUsage, std::move(message)}; }
 Error failed(std::string message) { return {ErrorKind::kFailed, std::move(message)}; }
 
@@ -158,13 +160,14 @@ class RedisSnapshot final : public SourceSnapshot {
   DriverContext& context_;
   RedisTally tally_;
   std::vector<StreamDescription> streams_ = {
-      {"database", "rdb", "stop redis-server, save it as dump.rdb in its folder, start it again"}};
+      {"database", std::string(kFormat),
+       "stop redis-server, save it as dump.rdb in its folder, start it again"}};
   std::map<std::string, std::string> properties_;
   std::optional<std::uint64_t> size_;
 };
 
 Result<void, Error> check_stream(const StreamDescription& stream) {
-  if (stream.format == "rdb") return success();
+  if (stream.format == kFormat) return success();
   return usage("the snapshot's stream " + printable(stream.name) + " (" + printable(stream.format) +
                ") cannot be restored into Redis");
 }
@@ -234,6 +237,8 @@ class RedisTarget final : public Target {
   RedisTarget(RedisConnection connection, DriverContext& context)
       : connection_(std::move(connection)), context_(context) {}
 
+  bool takes(std::string_view format) const override { return format == kFormat; }
+  bool fills_in_place() const override { return true; }
   Result<bool, Error> is_empty() override {
     SEALANE_TRY(const auto info,
                 connection_.ask({"INFO", "keyspace"}, "# Keyspace", context_.cancel));
@@ -367,6 +372,7 @@ class RedisServer final : public ThrowAway, public Target {
     return "Redis " + version_ + " started for this drill";
   }
 
+  bool takes(std::string_view format) const override { return format == kFormat; }
   Result<bool, Error> is_empty() override { return server_ == nullptr; }
   Result<void, Error> clear() override {
     server_.reset();

@@ -139,6 +139,14 @@ Result<RestoreResult, Error> run_restore(DirectoryRepository& repository,
   const SteadyTime start = context.clock.steady_now();
   RestoreResult result;
   SEALANE_TRY(result.details, read_details(repository, snapshot, keys, context));
+  for (const repo::StreamDetails& stream : result.details.streams) {
+    if (target.takes(stream.format)) continue;
+    return Error{.kind = ErrorKind::kUsage,
+                 .message = "snapshot " + snapshot.id.substr(0, 12) + " is one of " +
+                            printable(result.details.source) + " (" + printable(stream.format) +
+                            "), which cannot be restored there; name a target of its kind, or a "
+                            "file with -o; nothing was changed"};
+  }
   SEALANE_TRY(const bool empty, target.is_empty());
   if (!empty && !request.overwrite) {
     return Error{
@@ -155,18 +163,29 @@ Result<RestoreResult, Error> run_restore(DirectoryRepository& repository,
   }
   const auto& expected = result.details.fingerprint;
   if (request.compare && expected) target.expect_fingerprint(expected->level);
-  for (std::size_t i = 0; i < result.details.streams.size(); ++i) {
-    const repo::StreamDetails& stream = result.details.streams[i];
-    SEALANE_TRY(
-        const auto sink,
-        target.open_stream({.name = stream.name, .format = stream.format, .hint = stream.hint}));
-    SEALANE_TRY(open_into(repository, snapshot, result.details, i, keys, *sink,
-                          {.hash_sealed = !check_first, .threads = request.threads}, context,
-                          observer, "restoring"));
-    SEALANE_TRY(sink->finish());
-    result.plain_size += stream.plain_size;
+  const auto filled = [&]() -> Result<void, Error> {
+    for (std::size_t i = 0; i < result.details.streams.size(); ++i) {
+      const repo::StreamDetails& stream = result.details.streams[i];
+      SEALANE_TRY(
+          const auto sink,
+          target.open_stream({.name = stream.name, .format = stream.format, .hint = stream.hint}));
+      SEALANE_TRY(open_into(repository, snapshot, result.details, i, keys, *sink,
+                            {.hash_sealed = !check_first, .threads = request.threads}, context,
+                            observer, "restoring"));
+      SEALANE_TRY(sink->finish());
+      result.plain_size += stream.plain_size;
+    }
+    return target.finish();
+  }();
+  if (!filled.has_value()) {
+    Error error = filled.error();
+    if (target.fills_in_place()) {
+      error.message +=
+          "; the target may hold a part of the data now: when the cause is mended, restore again "
+          "with --overwrite";
+    }
+    return error;
   }
-  SEALANE_TRY(target.finish());
   if (request.compare && expected) {
     observer.stage({.name = "comparing with the fingerprint", .counters = nullptr, .total = {}});
     SEALANE_TRY(result.found, target.fingerprint());

@@ -80,11 +80,16 @@ class Target {
     level_ = level;
     expected_ = true;
   }
+  // Whether a stream of this format can be restored here. Asked of every stream before clear(), so
+  // that a mistaken snapshot costs nothing.
+  virtual bool takes(std::string_view format) const = 0;
   // Nothing there that a restore could harm.
   virtual Result<bool, Error> is_empty() = 0;
   // Whether nothing of the data is looked at before the stream's finish(), nor seen by anybody
   // before finish(). Then its hashes may be checked on the way.
   virtual bool appears_at_once() const { return false; }
+  // Whether a restore that broke off leaves a part of the data for all to see.
+  virtual bool fills_in_place() const { return false; }
   // Removes what is there; only after --overwrite.
   virtual Result<void, Error> clear() = 0;
   // Streams in the order of the snapshot. The sink's data counts only after finish().

@@ -478,6 +478,7 @@ class SqliteTarget final : public Target {
   SqliteTarget(std::string path, DriverContext& context, SqliteOptions options)
       : path_(std::move(path)), context_(context), options_(options) {}
 
+  bool takes(std::string_view format) const override { return format == kFormat; }
   Result<bool, Error> is_empty() override {
     // A log without its database is still somebody's data.
     for (const std::string& path : {path_, path_ + "-wal", path_ + "-journal"}) {
@@ -497,7 +498,7 @@ class SqliteTarget final : public Target {
   }
 
   Result<std::unique_ptr<Stream>, Error> open_stream(const StreamDescription& stream) override {
-    if (stream.format != kFormat || file_) {
+    if (!takes(stream.format) || file_) {
       return Error{ErrorKind::kUsage, "the stream \"" + printable(stream.name) + "\" (" +
                                           printable(stream.format) +
                                           ") cannot be restored to sqlite:"};

@@ -119,6 +119,9 @@ class MainJob(Stage):
                 before = file.read()
             _, err = self.expect(2, "restore", "latest", "-i", self.path("recovery.key"), "-o", name, "--overwrite")
             self.assertIn("is not replaced", err)
+            _, err = self.expect(2, "restore", "latest", "-i", self.path("recovery.key"), "--to", "sqlite:" + name,
+                                 "--overwrite")
+            self.assertIn("is not replaced", err)
             with open(name, "rb") as file:
                 self.assertEqual(file.read(), before)
 
@@ -281,6 +284,20 @@ class MainJob(Stage):
         _, err = self.back_up("--drill", "--work-dir", self.path("nowhere"), code=1)
         self.assertIn("its folder is missing", err)
         self.assertEqual(self.snapshots(), [])
+
+    def test_a_snapshot_of_another_kind_costs_nothing(self):
+        os.mkdir(self.path("tree"))
+        self.back_up()
+        self.expect(0, "backup", "--source", "file:" + self.path("tree"), "--plan", "tree", "-r", self.recipient)
+        with open(self.database, "rb") as file:
+            before = file.read()
+        for plan, to in (("tree", "sqlite:" + self.database), ("shop", "file:" + self.path("home"))):
+            _, err = self.expect(2, "restore", "latest:" + plan, "-i", self.path("recovery.key"), "--to", to,
+                                 "--overwrite")
+            self.assertIn("name a target of its kind", err)
+        with open(self.database, "rb") as file:
+            self.assertEqual(file.read(), before)
+        self.assertTrue(os.path.exists(self.path("home", "identity")))
 
     def test_a_dump_says_what_opens_it(self):
         os.mkdir(self.path("tree"))

@@ -93,6 +93,20 @@ class PostgreSql(Servers):
         self.assertNotIn("synchronous_commit", log, "that session has what the server is set up for")
         self.assertEqual(self.sql("SELECT count(*) FROM pg_largeobject_metadata", "other"), "0")
 
+    def test_a_snapshot_of_another_kind_costs_nothing(self):
+        """--overwrite clears a database; not for data that it cannot take."""
+        self.back_up("sqlite:" + self.make_database())
+        _, err = self.restore(self.url(), "--overwrite", code=2)
+        self.assertIn("name a target of its kind", err)
+        self.assertEqual(self.sql("SELECT count(*) FROM orders", "shop"), "2000")
+
+    def test_a_restore_that_broke_off_says_how_to_go_on(self):
+        self.back_up(self.url())
+        self.sql("CREATE ROLE clerk LOGIN")
+        _, err = self.restore(self.url("other", "clerk"), code=1)
+        self.assertIn("permission denied", err)
+        self.assertIn("restore again with --overwrite", err)
+
     def test_structure_compares_counts_only(self):
         self.back_up(self.url(), "--fingerprint", "structure")
         # Its server runs somewhere else, so what is named from here must be understood there.
@@ -186,6 +200,14 @@ class Redis(Servers):
         self.back_up(source, "--fingerprint", "structure")
         out, _ = self.ok("drill", "-i", self.path("recovery.key"))
         self.assertIn("structure equal", out)
+
+    def test_a_snapshot_of_another_kind_costs_nothing(self):
+        target = self.start("a")
+        self.cli("a", "set", "precious", "1")
+        self.back_up("sqlite:" + self.make_database())
+        _, err = self.restore(target, "--overwrite", code=2)
+        self.assertIn("name a target of its kind", err)
+        self.assertEqual(self.cli("a", "get", "precious"), "1")
 
     def test_what_is_wrong_is_said(self):
         source = self.start("locked", "--requirepass", "right")
