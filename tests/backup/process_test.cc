@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <sstream>
@@ -230,14 +231,15 @@ TEST(Process, EnvironmentIsAddedAndTakenAway) {
 TEST(Process, NoDescriptorAndNoTerminalIsInherited) {
   // A careless library's descriptor, without close-on-exec.
   const int leaked = ::open("/dev/null", O_RDONLY);
-  const auto text = run_tool(
-      shell("ls /proc/$$/fd | tr '\\n' ' '; (: </dev/tty) 2>/dev/null || echo no terminal"),
-      nullptr);
+  // Without a pipe: a shell that makes one may still hold it when it is looked at.
+  auto text =
+      run_tool(shell("ls /proc/$$/fd; (: </dev/tty) 2>/dev/null || echo no terminal"), nullptr);
   ::close(leaked);
   ASSERT_TRUE(text.has_value());
+  std::ranges::replace(text.value(), '\n', ' ');
   EXPECT_TRUE(text.value().starts_with("0 1 2 ")) << text.value();
   EXPECT_EQ(text.value().find(" " + std::to_string(leaked) + " "), std::string::npos);
-  EXPECT_TRUE(text.value().ends_with("no terminal\n")) << text.value();
+  EXPECT_TRUE(text.value().ends_with("no terminal ")) << text.value();
 }
 
 TEST(Process, ChildDiesWithUs) {
