@@ -386,6 +386,23 @@ class PgTarget final : public Target {
     return format == kRolesFormat || format == kArchiveFormat;
   }
   bool fills_in_place() const override { return true; }
+  Result<std::optional<std::string>, Error> misfit(
+      const std::map<std::string, std::string>& properties) override {
+    const auto known = properties.find("server_version_num");
+    int source = 0;
+    if (known != properties.end()) {
+      const std::string& text = known->second;
+      std::from_chars(text.data(), text.data() + text.size(), source);
+    }
+    SEALANE_TRY(PgSession * session, this->session());
+    SEALANE_TRY(const int target, pg_server_version(*session));
+    if (pg_version_of_server(target) >= pg_version_of_server(source)) {
+      return std::optional<std::string>();
+    }
+    return std::optional("the target is PostgreSQL " +
+                         pg_version_text(pg_version_of_server(target)) + ", older than the " +
+                         pg_version_text(pg_version_of_server(source)) + " of the snapshot");
+  }
   Result<bool, Error> is_empty() override {
     SEALANE_TRY(PgSession * session, this->session());
     SEALANE_TRY(const auto relations, pg_relations(*session));

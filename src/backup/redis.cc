@@ -232,6 +232,15 @@ class RestoreCommands final : public RdbHandler {
   Bytes out_;
 };
 
+// "7.0.15" as {7, 0}: releases differ in the versions of what they dump, patches do not.
+std::pair<int, int> release_of(std::string_view version) {
+  std::pair<int, int> out{0, 0};
+  const char* end = version.data() + version.size();
+  const auto [dot, code] = std::from_chars(version.data(), end, out.first);
+  if (code == std::errc{} && dot != end) std::from_chars(dot + 1, end, out.second);
+  return out;
+}
+
 class RedisTarget final : public Target {
  public:
   RedisTarget(RedisConnection connection, DriverContext& context)
@@ -239,6 +248,18 @@ class RedisTarget final : public Target {
 
   bool takes(std::string_view format) const override { return format == kFormat; }
   bool fills_in_place() const override { return true; }
+  Result<std::optional<std::string>, Error> misfit(
+      const std::map<std::string, std::string>& properties) override {
+    const auto source = properties.find("server");
+    SEALANE_TRY(const auto server,
+                connection_.ask({"INFO", "server"}, "# Server", context_.cancel));
+    const std::string target = info_field(server, "redis_version");
+    if (source == properties.end() || release_of(target) >= release_of(source->second)) {
+      return std::optional<std::string>();
+    }
+    return std::optional("the target is Redis " + printable(target) + ", older than the " +
+                         printable(source->second) + " of the snapshot");
+  }
   Result<bool, Error> is_empty() override {
     SEALANE_TRY(const auto info,
                 connection_.ask({"INFO", "keyspace"}, "# Keyspace", context_.cancel));

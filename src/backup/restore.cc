@@ -154,6 +154,15 @@ Result<RestoreResult, Error> run_restore(DirectoryRepository& repository,
         .message =
             "the target is not empty; name another, or say --overwrite to replace what is there"};
   }
+  if (!empty) {
+    SEALANE_TRY(const auto misfit, target.misfit(result.details.properties));
+    if (misfit) {
+      return Error{.kind = ErrorKind::kUsage,
+                   .message = *misfit +
+                              ", so what is there is not removed; restore to an empty target of "
+                              "its version, and here if that was right"};
+    }
+  }
   const bool check_first = request.check_first && !target.appears_at_once();
   if (check_first) {
     SEALANE_TRY(check_objects(repository, snapshot, context, observer));

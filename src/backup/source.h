@@ -83,6 +83,12 @@ class Target {
   // Whether a stream of this format can be restored here. Asked of every stream before clear(), so
   // that a mistaken snapshot costs nothing.
   virtual bool takes(std::string_view format) const = 0;
+  // Why data of a source with these properties may be more than this can take, as a clause ("the
+  // target is Redis 6.2, older than …"). Asked before clear(), which would be too early then.
+  virtual Result<std::optional<std::string>, Error> misfit(
+      const std::map<std::string, std::string>& /*properties*/) {
+    return std::optional<std::string>();
+  }
   // Nothing there that a restore could harm.
   virtual Result<bool, Error> is_empty() = 0;
   // Whether nothing of the data is looked at before the stream's finish(), nor seen by anybody

@@ -100,6 +100,17 @@ class PostgreSql(Servers):
         self.assertIn("name a target of its kind", err)
         self.assertEqual(self.sql("SELECT count(*) FROM orders", "shop"), "2000")
 
+    def test_an_older_server_is_not_cleared(self):
+        self.back_up(self.url())
+        os.mkdir(self.path("older"))
+        with open(self.path("older", "psql"), "w", encoding="ascii") as file:
+            file.write(f"#!/bin/sh\n{os.path.dirname(INITDB[-1])}/psql \"$@\" | sed -u 's/^1[0-9]\\{{5\\}}$/130004/'\n")
+        os.chmod(self.path("older", "psql"), 0o755)
+        _, err = self.restore(self.url(), "--overwrite", code=2,
+                              env={"PATH": self.path("older") + ":" + os.environ["PATH"]})
+        self.assertIn("the target is PostgreSQL 13, older than the", err)
+        self.assertEqual(self.sql("SELECT count(*) FROM orders", "shop"), "2000")
+
     def test_a_restore_that_broke_off_says_how_to_go_on(self):
         self.back_up(self.url())
         self.sql("CREATE ROLE clerk LOGIN")

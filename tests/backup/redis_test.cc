@@ -278,6 +278,23 @@ TEST_F(Redis, ServerWithFewerDatabasesIsRefusedBeforeKeysGoWrong) {
   EXPECT_EQ(run(*source, "DBSIZE"), "0");
 }
 
+TEST_F(Redis, DataOfANewerReleaseIsAMisfit) {
+  auto server = start();
+  ASSERT_NE(server, nullptr);
+  auto target = open_redis_target(server->url(), context_);
+  ASSERT_TRUE(target.has_value());
+  const auto misfit = [&](const std::string& source) {
+    const auto found = target.value()->misfit({{"server", source}});
+    EXPECT_TRUE(found.has_value());
+    return found.has_value() ? found.value().value_or("") : "error";
+  };
+  EXPECT_NE(misfit("99.0.1").find("older than the 99.0.1 of the snapshot"), std::string::npos);
+  EXPECT_NE(misfit("7.99.0").find("older than"), std::string::npos);
+  EXPECT_EQ(misfit("2.8.24"), "");
+  EXPECT_EQ(misfit(""), "");
+  EXPECT_FALSE(target.value()->misfit({}).value());
+}
+
 TEST_F(Redis, PasswordsWorkAndAreNeverVisible) {
   auto server = start();
   ASSERT_NE(server, nullptr);
