@@ -257,11 +257,12 @@ class PgSnapshot final : public SourceSnapshot {
   // long as one. From here on the session belongs to that thread until it ends.
   void count_rows() {
     if (!dumped_tables_) {
-      const auto dumped = std::ranges::stable_partition(
-          relations_, [this](const PgRelation& relation) { return !is_dumped_alike(relation); });
+      const auto dumped = std::stable_partition(
+          relations_.begin(), relations_.end(),
+          [this](const auto& relation) { return !is_dumped_alike(relation); });
       dumped_tables_ = std::make_shared<const std::vector<PgRelation>>(
-          std::move_iterator(dumped.begin()), std::move_iterator(dumped.end()));
-      relations_.erase(dumped.begin(), dumped.end());
+          std::move_iterator(dumped), std::move_iterator(relations_.end()));
+      relations_.erase(dumped, relations_.end());
     }
     counting_.emplace([this] { items_ = read_items(); });
   }
