@@ -50,7 +50,8 @@ constexpr Rule kAllowed[] = {
     {"SELECT", Kind::kHarmless, 2},
 };
 constexpr Rule kCreateRule{"SET", Kind::kCreate, 4};
-// A command of it, but for key and text, which stand together between these.
+// A command of it, but for key and text, which stand together between these. Any that comes has as
+// many bytes around them: RespSplitter takes no number with a zero in front.
 constexpr std::string_view kCreateHead = "*4\r\n$3\r\nSET\r\n";
 constexpr std::string_view kSetHead = "*3\r\n$3\r\nSET\r\n";
 constexpr std::string_view kCreateTail = "$2\r\nNX\r\n";
