@@ -5,6 +5,10 @@
 //   load_hub sealed HOW A.hub A.key B.hub B.key TRUST   `sealane hub serve`, sealed end to end
 //   load_hub nats HOW URL CA.pem                        nats-server with TLS
 //   load_hub has-nats                                   whether this build can; exit code 0 or 1
+//   load_hub legacy HOW A.hub B.hub                     any hub, as legacy clients: RSA blocks
+//   load_hub idle HOW PROFILE...                        so many clients of `sealane hub serve`,
+//   upgraded,
+//                                                       that say nothing until standard input ends
 //   load_hub accepted HOW PROFILE...                    `sealane hub serve`: from each client to
 //   the
 //                                                       next, in the clear; counted is what the hub
@@ -194,8 +198,10 @@ struct Surroundings {
 };
 
 std::unique_ptr<app::HubLink> open_link(Surroundings& around, const std::string& profile,
-                                        const std::string& identity, const std::string& trust) {
+                                        const std::string& identity, const std::string& trust,
+                                        bool legacy = false) {
   app::HubLinkFlags flags;
+  flags.legacy = legacy;
   flags.hub = profile;
   flags.identity = identity;
   flags.trust = trust;
@@ -233,30 +239,77 @@ class SealedSender final : public Sender {
   hub::ClientId to_;
 };
 
-nlohmann::json run_sealed(const Job& job) {
-  if (job.words.size() != 5) fail("sealed needs two hub files, two identities, a trust file");
-  const std::string& trust = job.words[4];
-  Surroundings around;
-  Tally tally(job);
+class LegacySender final : public Sender {
+ public:
+  // A legacy hub loses frames that come in pieces, so nobody may fill a socket.
+  static constexpr std::uint64_t kUnderWay = 32;
+  LegacySender(app::HubLink& link, const hub::ClientId& to, Tally& tally)
+      : link_(link), to_(to), tally_(tally) {}
+  void send(ByteSpan message) override {
+    const SteadyTime deadline = now() + kPatience;
+    while (sent_ - tally_.count() >= kUnderWay || !link_.send_plain(to_, to_bytes(message))) {
+      if (now() >= deadline) fail("no room for a message");
+      wait(now());
+      tally_.wait(sent_ + 1 - kUnderWay, now() + milliseconds(100));
+    }
+    ++sent_;
+  }
+  void wait(SteadyTime until) override {
+    if (const auto event = link_.next(until)) refuse_trouble(*event);
+  }
+  void flush() override {}
+
+ private:
+  app::HubLink& link_;
+  hub::ClientId to_;
+  Tally& tally_;
+  std::uint64_t sent_ = 0;
+};
+
+// Takes what comes to `b` while `sender` sends.
+nlohmann::json run_pair(const Job& job, Sender& sender, app::HubLink& b, bool sealed,
+                        Tally& tally) {
   std::atomic<bool> over = false;
-  const auto b = open_link(around, job.words[2], job.words[3], trust);
-  const auto a = open_link(around, job.words[0], job.words[1], trust);
   std::thread receiving([&] {
     while (!over) {
-      const auto event = b->next(now() + milliseconds(50));
+      const auto event = b.next(now() + milliseconds(50));
       if (!event) continue;
       if (const auto* arrival = std::get_if<app::HubArrival>(&*event)) {
-        if (!arrival->sealed) fail("a message came in the clear");
+        if (arrival->sealed != sealed) fail("a message came in another form than it was sent");
         tally.take(arrival->data);
       } else if (!over) {
         refuse_trouble(*event);
       }
     }
   });
-  SealedSender sender(*a, b->profile().id);
   nlohmann::json result = run(job, sender, tally);
   over = true;
   receiving.join();
+  return result;
+}
+
+nlohmann::json run_sealed(const Job& job) {
+  if (job.words.size() != 5) fail("sealed needs two hub files, two identities, a trust file");
+  const std::string& trust = job.words[4];
+  Surroundings around;
+  Tally tally(job);
+  const auto b = open_link(around, job.words[2], job.words[3], trust);
+  const auto a = open_link(around, job.words[0], job.words[1], trust);
+  SealedSender sender(*a, b->profile().id);
+  nlohmann::json result = run_pair(job, sender, *b, true, tally);
+  a->close();
+  b->close();
+  return result;
+}
+
+nlohmann::json run_legacy(const Job& job) {
+  if (job.words.size() != 2) fail("legacy needs two hub files");
+  Surroundings around;
+  Tally tally(job);
+  const auto b = open_link(around, job.words[1], {}, "/dev/null", true);
+  const auto a = open_link(around, job.words[0], {}, "/dev/null", true);
+  LegacySender sender(*a, b->profile().id, tally);
+  nlohmann::json result = run_pair(job, sender, *b, false, tally);
   a->close();
   b->close();
   return result;
@@ -315,6 +368,24 @@ nlohmann::json run_accepted(const Job& job) {
   for (std::thread& thread : threads) thread.join();
   for (const auto& link : links) link->close();
   return result;
+}
+
+// Says "online" when all are; their heartbeats go on by themselves.
+nlohmann::json run_idle(const Job& job) {
+  Surroundings around;
+  std::vector<std::unique_ptr<app::HubLink>> links;
+  for (const std::string& profile : job.words) {
+    links.push_back(open_link(around, profile, {}, "/dev/null"));
+    if (!links.back()->upgraded()) fail(profile + " was not upgraded");
+  }
+  std::puts("online");
+  std::fflush(stdout);
+  while (std::getchar() != EOF) {
+  }
+  for (const auto& link : links) {
+    while (const auto event = link->next(now())) refuse_trouble(*event);
+  }
+  return {{"clients", links.size()}};
 }
 
 // ---- nats-server --------------------------------------------------------------------------------
@@ -426,11 +497,13 @@ nlohmann::json run_words(const std::vector<std::string>& words) {
     }
   }
   if (job.count == 0 || job.size < kStampSize) fail("--count and --size (16 or more) are needed");
-  if (words.empty()) fail("sealed, nats or accepted?");
+  if (words.empty()) fail("sealed, nats, legacy, idle or accepted?");
   if (words[0] == "sealed") return run_sealed(job);
   if (words[0] == "nats") return run_nats(job);
+  if (words[0] == "legacy") return run_legacy(job);
+  if (words[0] == "idle") return run_idle(job);
   if (words[0] == "accepted") return run_accepted(job);
-  fail("sealed, nats or accepted?");
+  fail("sealed, nats, legacy, idle or accepted?");
 }
 
 }  // namespace

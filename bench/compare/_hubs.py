@@ -7,7 +7,9 @@ import sys
 
 import _compare
 
-BACKBONE = pathlib.Path(__file__).resolve().parent.parent.parent / "interop" / "backbone"
+_TREE = pathlib.Path(__file__).resolve().parent.parent.parent
+BACKBONE = _TREE / "interop" / "backbone"
+LOAD = _TREE / "build" / "bench" / "bench" / "load_hub"
 
 
 def missing(*programs):
@@ -34,13 +36,13 @@ def local_hub():
 
 
 @contextlib.contextmanager
-def sealane(folder, settings):
-    """`sealane hub serve` on folder/hub: (process, address)"""
+def sealane(folder, settings, state=None):
+    """`sealane hub serve` on `state`, folder/hub when missing: (process, address)"""
     config = folder / "hub.toml"
     config.write_text(settings)
     port = local_hub().free_port()
-    argv = [_compare.PROGRAM, "hub", "serve", "--state", str(folder / "hub"), "--config", str(config), "--listen",
-            f"tcp:127.0.0.1:{port}"]
+    argv = [_compare.PROGRAM, "hub", "serve", "--state", str(state or folder / "hub"), "--config", str(config),
+            "--listen", f"tcp:127.0.0.1:{port}"]
     with local_hub().serving(argv, port, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         yield process, ("127.0.0.1", port)
 

@@ -3,9 +3,10 @@
 
 Sealed end to end through `sealane hub serve`, beside nats-server with TLS, which is not end to end: both clients are
 load_hub's (bench/load_hub.cc), both servers keep messages in memory only and are processes of their own. Latency is
-from the call that sends to the code that receives, one message at a time at a fixed rate. Then the legacy wire: two
-Python clients through our hub, and through the Python stand-in for theirs. Then what a durable queue takes from 64
-clients: accepted is synced. CPU is that of the server and both clients. SEALANE_BENCH_PAIRS: how often each side runs
+from the call that sends to the code that receives, one message at a time at a fixed rate. Then the legacy wire: our hub
+and two clients of ours, beside the Python stand-in's hub and two clients of its; and the hubs alone, under the same two
+Python clients. Then what a durable queue takes from 64 clients: accepted is synced. CPU is that of the server and both
+clients. SEALANE_BENCH_PAIRS: how often each side runs
 (10)."""
 import contextlib
 import json
@@ -21,7 +22,6 @@ import time
 import _compare
 import _hubs
 
-LOAD = pathlib.Path(__file__).resolve().parent.parent.parent / "build" / "bench" / "bench" / "load_hub"
 # Bytes of a message, messages of one run, messages a second where each is timed, goal.
 SIZES = ((128, 400_000, 2_000, ">= 0.5, then >= 1"), (16_384, 25_000, 1_000, ">= 0.5, then >= 1"))
 TIMED_SECONDS = 2  # of each run where each message is timed
@@ -32,8 +32,8 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 
 def load(process, *words):
-    done = subprocess.run([LOAD, words[0], "--server", str(process.pid), *map(str, words[1:])], capture_output=True,
-                          text=True, timeout=300)
+    done = subprocess.run([_hubs.LOAD, words[0], "--server", str(process.pid), *map(str, words[1:])],
+                          capture_output=True, text=True, timeout=300)
     if done.returncode != 0:
         sys.exit(f"load_hub {words[0]}: {done.stderr[-500:]}")
     return json.loads(done.stdout)
@@ -136,6 +136,9 @@ def against_python(folder):
     with contextlib.ExitStack() as stack:
         hub, address = stack.enter_context(_hubs.sealane(folder, '[hub]\nqueue = "memory"\n'))
         python, its_address = stack.enter_context(_hubs.python(state / "clients"))
+        fingerprint = json.loads(sealane("hub", "status", "--state", str(state), "--json"))["fingerprint"]
+        profiles = [str(local_hub.profile(folder / f"{name}.hub", address, client_id, peer.private_pem(key).decode(),
+                                          fingerprint)) for name, (client_id, key) in zip("ab", people)]
 
         def side(process, at):
             clients = [peer.Client(at, *person) for person in people]
@@ -144,13 +147,19 @@ def against_python(folder):
                     sys.exit(f"a legacy client did not get in: {client.why}")
             return lambda: legacy_run(process, *clients, LEGACY_COUNT)
 
-        runs = _compare.interleaved(side(hub, address), side(python, its_address))
-    work, name = f"hub: {LEGACY_SIZE} B, legacy wire, two Python clients", "the Python hub"
-    return [_compare.row_of(f"{work}, delivered", [(per_second(a), per_second(b)) for a, b in runs], name, "1/s",
-                            ">= 1.5", more_is_better=True),
-            _compare.row_of(f"{work}, CPU of the hub",
-                            [(1e6 * a["server_cpu_s"] / a["messages"], 1e6 * b["server_cpu_s"] / b["messages"])
-                             for a, b in runs], name, "us", "-")]
+        theirs = side(python, its_address)
+        whole = _compare.interleaved(
+            lambda: load(hub, "legacy", "--size", LEGACY_SIZE, "--count", LEGACY_COUNT, *profiles), theirs)
+        alone = _compare.interleaved(side(hub, address), theirs)
+    work = f"hub: {LEGACY_SIZE} B, legacy wire"
+    rows = []
+    for runs, what, name, goal in ((whole, "hub and clients", "the Python hub and clients", ">= 1.5"),
+                                   (alone, "the hub alone, two Python clients", "the Python hub", "-")):
+        rows.append(_compare.row_of(f"{work}, {what}, delivered", [(per_second(a), per_second(b)) for a, b in runs],
+                                    name, "1/s", goal, more_is_better=True))
+        rows.append(_compare.row_of(f"{work}, {what}, CPU of all three", [(cpu_us(a), cpu_us(b)) for a, b in runs],
+                                    name, "us", "-"))
+    return rows
 
 
 def durable(folder):
@@ -178,8 +187,8 @@ def durable(folder):
 def main():
     work = "hub: messages"
     lacking = _hubs.missing("nats-server", "openssl")
-    if not LOAD.exists():
-        lacking = f"{LOAD} is not built; ./dev bench builds it"
+    if not _hubs.LOAD.exists():
+        lacking = f"{_hubs.LOAD} is not built; ./dev bench builds it"
     if lacking:
         _compare.print_rows([_compare.skipped(work, lacking)])
         return
@@ -188,7 +197,7 @@ def main():
         def folder():
             return pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp")))
         os.environ["SEALANE_HOME"] = str(folder())  # what this user has there is none of a benchmark's business
-        if subprocess.run([LOAD, "has-nats"], check=False).returncode == 0:
+        if subprocess.run([_hubs.LOAD, "has-nats"], check=False).returncode == 0:
             rows += against_nats(folder())
         else:
             rows.append(_compare.skipped("hub: sealed end to end", "libnats-dev was not there when load_hub was built"))
