@@ -92,8 +92,11 @@ class SealaneHub:
         sealane("hub", "enrol", name, "--state", str(self.state), "--id", client_id.hex(), "--public-key", str(public),
                 *kind)
 
+    def status(self):
+        return json.loads(sealane("hub", "status", "--state", str(self.state), "--json"))
+
     def fingerprint(self):
-        return json.loads(sealane("hub", "status", "--state", str(self.state), "--json"))["fingerprint"]
+        return self.status()["fingerprint"]
 
     def start(self):
         self.process = subprocess.Popen([SEALANE, "hub", "serve", "--state", str(self.state), "--config",
@@ -253,6 +256,8 @@ def hostile_clients(hub, witness):
         sock.sendall(frame(b"".join(hub_key.encrypt(plain[at:at + block], legacy_peer.oaep())
                                     for at in range(0, len(plain), block))))
         arrives(witness, b"cut by %d" % block, "blocks of any size")
+    by = hub.status()["discarded_frames_by"]  # of a connection that is still open
+    expect(by["undecodable"] > 0 and by["out_of_scope"] > 0 and by["clear"] == 0, f"discarded, and counted: {by}")
     passed(f"byte by byte, {sent} kinds of plaintext, zero frames, blocks of 1, 7 and 190 bytes: it lives")
     for bad in (os.urandom(255), os.urandom(256), os.urandom(65535)):
         sock.sendall(frame(bad))

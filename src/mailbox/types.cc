@@ -55,6 +55,28 @@ std::string_view describe(Refusal refusal) {
   return "unknown reason";
 }
 
+std::string_view name_of(Refusal refusal) {
+  switch (refusal) {
+    case Refusal::kUnknown:
+      return "unknown";
+    case Refusal::kOffline:
+      return "offline";
+    case Refusal::kQueueFull:
+      return "queue_full";
+    case Refusal::kDenied:
+      return "denied";
+    case Refusal::kTooLarge:
+      return "too_large";
+    case Refusal::kStorage:
+      return "storage";
+    case Refusal::kExpired:
+      return "expired";
+    case Refusal::kStaleRef:
+      return "stale_number";
+  }
+  return "other";
+}
+
 std::string_view describe(EndReason reason) {
   switch (reason) {
     case EndReason::kReplaced:

@@ -59,6 +59,7 @@ enum class Refusal : std::uint8_t {
   kStaleRef,     // its number is too old to tell whether it came before
 };
 std::string_view describe(Refusal refusal);  // a clause for a sentence
+std::string_view name_of(Refusal refusal);   // for counters: "queue_full"
 
 // Gateways send these numbers.
 enum class ReceiptKind : std::uint8_t {

@@ -175,7 +175,13 @@ Result<std::optional<json>, Error> ask_control(const std::string& socket, const 
 
 json to_json(const HubReport& report) {
   std::uint64_t refused = 0;
-  for (const std::uint64_t count : report.counters.refused) refused += count;
+  json refused_by = json::object();
+  for (std::size_t i = 1; i < report.counters.refused.size(); ++i) {
+    refused += report.counters.refused[i];
+    refused_by[std::string(mailbox::name_of(static_cast<mailbox::Refusal>(i)))] =
+        report.counters.refused[i];
+  }
+  const HubReport::Discarded& discarded = report.discarded;
   return {{"listening", report.listening.text},
           {"fingerprint", report.fingerprint},
           {"started", to_rfc3339(report.started)},
@@ -190,13 +196,20 @@ json to_json(const HubReport& report) {
           {"failed_logins", report.failed_logins},
           {"pushed_out", report.pushed_out},
           {"bad_frames", report.bad_frames},
-          {"discarded_frames", report.discarded_frames},
+          {"discarded_frames", discarded.undecodable + discarded.out_of_scope + discarded.clear},
+          {"discarded_frames_by",
+           {{"undecodable", discarded.undecodable},
+            {"out_of_scope", discarded.out_of_scope},
+            {"clear", discarded.clear}}},
           {"messages_submitted", report.counters.submitted},
           {"messages_accepted", report.counters.accepted},
           {"messages_delivered", report.counters.delivered},
+          {"messages_given_again", report.counters.given_again},
           {"messages_refused", refused},
+          {"messages_refused_by", std::move(refused_by)},
           {"messages_expired", report.counters.expired},
           {"messages_repeated", report.counters.duplicates},
+          {"messages_slowed", report.counters.slowed},
           {"takeovers", report.counters.takeovers},
           {"store_failures", report.counters.store_failures}};
 }

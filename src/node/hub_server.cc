@@ -62,6 +62,12 @@ class Peer final : public net::CoreHandler<hub::HubConnection> {
     connection().wake();
   }
   bool upgraded() const { return upgraded_; }
+  void add_to(HubReport::Discarded& discarded) const {
+    const hub::HubCounters& counters = core().counters();
+    discarded.undecodable += counters.undecodable;
+    discarded.out_of_scope += counters.out_of_scope;
+    discarded.clear += counters.clear;
+  }
   std::list<Peer*>::iterator unproven;  // its place, while it has proven nothing
   bool proven = false;
 
@@ -157,6 +163,7 @@ class Server final : public HubServer {
       report.totals = mailbox_->totals();
       report.counters = mailbox_->counters();
       report.connections = peers_.size();
+      for (const Peer* peer : peers_) peer->add_to(report.discarded);
       report.accepted = listener_ ? listener_->counters().accepted.load() : 0;
     });
     report.listening = local();
@@ -691,9 +698,7 @@ void Peer::on_event(hub::HubEvent event, SteadyTime now) {
 }
 
 void Peer::on_closed(const NetworkError&, SteadyTime) {
-  const hub::HubCounters& counters = core().counters();
-  server_.counts().discarded_frames +=
-      counters.undecodable + counters.out_of_scope + counters.clear;
+  add_to(server_.counts().discarded);
   if (opened()) server_.closed(*this, core().client(), std::exchange(session_, std::nullopt));
 }
 

@@ -30,7 +30,11 @@ struct HubReport {
   std::uint64_t failed_logins = 0;  // wrong id or key, or too late
   std::uint64_t pushed_out = 0;     // silent ones, for newer connections
   std::uint64_t bad_frames = 0;
-  std::uint64_t discarded_frames = 0;  // unknown, out of scope or forgeable
+  struct Discarded {  // frames that nobody answers
+    std::uint64_t undecodable = 0;
+    std::uint64_t out_of_scope = 0;
+    std::uint64_t clear = 0;  // which anybody could have forged
+  } discarded;
 };
 struct HubClientReport {
   HubClientRecord record;

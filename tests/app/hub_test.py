@@ -128,6 +128,8 @@ class Hub(HubStage):
         self.assertNotEqual(listener.process.wait(PATIENCE), 0)
         _, err = self.send("shop", "prover", "--plain", "--text", "x", code=20)
         self.assertIn("nobody has that address", err)
+        status = self.status()
+        self.assertEqual((status["messages_refused"], status["messages_refused_by"]["unknown"]), (1, 1))
         _, err = self.expect(2, "hub", "enrol", "shop", "--state", self.path("hub"), "--address", self.address, "--out",
                              self.path("again"))
         self.assertIn("is known already", err)
