@@ -4,6 +4,7 @@
 
 #include "app/commands.h"
 #include "app/paths.h"
+#include "app/rate_watch.h"
 #include "app/repository.h"
 #include "app/warm_flags.h"
 #include "crypto/hash.h"
@@ -46,6 +47,7 @@ class PushRun {
     }
     SEALANE_TRY(const warm::SendPart send, open_target());
     SEALANE_TRY(const auto source, open_warm_source(context_, flags_.from, flags_.source));
+    SEALANE_TRY(const auto watch, RateWatch::start(context_, flags_.source.rate_file, *source));
     SEALANE_TRY(warm::PushPlan plan, make_plan(source->description()));
     const auto start = context_.clock.steady_now();
     const auto result = [&] {

@@ -8,10 +8,12 @@
 #include <nlohmann/json.hpp>
 
 #include "app/commands.h"
+#include "app/rate_watch.h"
 #include "app/warm_flags.h"
 #include "flow/thread.h"
 #include "net/sockets.h"
 #include "warm/file.h"
+#include "warm/metrics.h"
 #include "warm/peer_link.h"
 #include "warm/push.h"
 #include "warm/rounds.h"
@@ -49,6 +51,7 @@ struct ServeFlags {
   bool plain = false;
   std::uint64_t interval = 300;
   std::uint64_t jitter = 10;
+  std::string metrics;
 };
 
 Error usage(std::string message) { return {ErrorKind::kUsage, std::move(message)}; }
@@ -59,13 +62,17 @@ class ServeRun {
 
   Result<int, Error> run() {
     SEALANE_TRY(check_flags());
-    SEALANE_TRY(const auto server, listen());
+    SEALANE_TRY(write_metrics(nullptr));
+    SEALANE_TRY(auto server, listen());
     if (!flags_.peers.empty()) {
       SEALANE_TRY(push_rounds());
     } else {
-      pollfd wake{context_.cancel.descriptor(), POLLIN, 0};
-      while (!context_.cancel.cancelled()) static_cast<void>(::poll(&wake, 1, -1));
+      while (!context_.cancel.cancelled()) {
+        wait(flags_.metrics.empty() ? -1 : static_cast<int>(kSlice.count()));
+        keep_metrics(nullptr);
+      }
     }
+    server.reset();  // nothing more comes in
     return finish();
   }
 
@@ -150,16 +157,19 @@ class ServeRun {
     // Who comes over a UNIX socket has no address.
     std::string text =
         (intake.peer.text == "unix:" ? "a local peer" : printable(intake.peer.text)) + ": ";
+    const std::lock_guard lock(mutex_);
+    news_ = true;
     if (intake.refused) {
-      ++refused_;
+      ++intake_.refused;
       message["refused"] = std::string(reason_name(*intake.refused));
       message["why"] = printable(intake.why);
       text += "refused: " + printable(intake.why);
     }
     if (intake.result) {
       const warm::ApplyCounts& counts = intake.result->counts;
-      ++parts_;
-      counts_.add(counts);
+      ++intake_.parts;
+      intake_.bytes += intake.part.size;
+      intake_.counts.add(counts);
       message["applied"] = counts.applied;
       message["skipped"] = counts.skipped;
       message["failed"] = counts.failed;
@@ -199,20 +209,19 @@ class ServeRun {
                         {.interval = seconds(flags_.interval),
                          .jitter_percent = static_cast<unsigned>(flags_.jitter)},
                         context_.random, context_.clock.steady_now());
+    SEALANE_TRY(write_metrics(&rounds));
     std::map<std::size_t, flow::Thread> running;
     while (!context_.cancel.cancelled()) {
       while (const auto peer = rounds.take_due(context_.clock.steady_now())) {
         running.erase(*peer);
         running.emplace(*peer, flow::Thread([this, peer = *peer] { push_round(peer); }));
       }
-      pollfd wake{context_.cancel.descriptor(), POLLIN, 0};
-      static_cast<void>(::poll(&wake, 1, static_cast<int>(kSlice.count())));
-      const std::lock_guard lock(mutex_);
-      for (const Finished& one : finished_) {
+      wait(static_cast<int>(kSlice.count()));
+      for (const Finished& one : take_finished()) {
         rounds.finished(one.peer, one.outcome, context_.clock.steady_now());
         tell(rounds, one);
       }
-      finished_.clear();
+      keep_metrics(&rounds);
     }
     return success();
   }
@@ -242,6 +251,7 @@ class ServeRun {
     SEALANE_TRY(const auto link, warm::PeerLink::open(options, std::move(keys), context_.clock,
                                                       context_.random, &context_.cancel));
     SEALANE_TRY(const auto source, open_warm_source(context_, flags_.from, flags_.source));
+    SEALANE_TRY(const auto watch, RateWatch::start(context_, flags_.source.rate_file, *source));
     return warm::push_all(*source, link->sender(), {.parallel = 2, .tries = 2, .journal = {}},
                           context_.files, context_.random, context_.cancel, counters);
   }
@@ -268,17 +278,57 @@ class ServeRun {
     }
   }
 
+  void wait(int patience) const {
+    pollfd wake{context_.cancel.descriptor(), POLLIN, 0};
+    static_cast<void>(::poll(&wake, 1, patience));
+  }
+  std::vector<Finished> take_finished() {
+    const std::lock_guard lock(mutex_);
+    if (!finished_.empty()) news_ = true;
+    return std::exchange(finished_, {});
+  }
+
+  // ---- metrics ----
+
+  Result<void, Error> write_metrics(const warm::Rounds* rounds) {
+    if (flags_.metrics.empty()) return success();
+    warm::IntakeTotals intake;
+    {
+      const std::lock_guard lock(mutex_);
+      news_ = false;
+      intake = intake_;
+    }
+    const std::string text = warm::format_metrics(intake, rounds, context_.clock.steady_now(),
+                                                  context_.clock.wall_now());
+    auto done = replace_file(context_.files, context_.random, flags_.metrics, as_bytes(text));
+    if (!done.has_value()) return to_error(done.error());
+    return success();
+  }
+  // Where something happened. A disk that is full for a while stops nothing.
+  void keep_metrics(const warm::Rounds* rounds) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!news_) return;
+    }
+    const auto done = write_metrics(rounds);
+    if (done.has_value()) {
+      metrics_failed_ = false;
+    } else if (!std::exchange(metrics_failed_, true)) {
+      context_.console.warn("cannot write the metrics: " + done.error().message);
+    }
+  }
+
   // Asked to stop, which is how this command ends well.
   Result<int, Error> finish() {
-    if (file_ != nullptr && parts_ > 0) {
+    if (file_ != nullptr && intake_.parts > 0) {
       SEALANE_TRY(file_->finish());
     }
-    context_.console.emit("warm_serve", {{"parts", parts_},
-                                         {"refused", refused_},
-                                         {"commands", counts_.commands},
-                                         {"applied", counts_.applied},
-                                         {"skipped", counts_.skipped},
-                                         {"failed", counts_.failed}});
+    context_.console.emit("warm_serve", {{"parts", intake_.parts},
+                                         {"refused", intake_.refused},
+                                         {"commands", intake_.counts.commands},
+                                         {"applied", intake_.counts.applied},
+                                         {"skipped", intake_.counts.skipped},
+                                         {"failed", intake_.counts.failed}});
     return 0;
   }
 
@@ -286,12 +336,11 @@ class ServeRun {
   const ServeFlags& flags_;
   std::unique_ptr<warm::RedisSink> redis_;
   std::unique_ptr<warm::FileSink> file_;
-  // Of intakes: told one at a time, and read once the server is gone.
-  std::uint64_t parts_ = 0;
-  std::uint64_t refused_ = 0;
-  warm::ApplyCounts counts_;
-  std::mutex mutex_;
+  bool metrics_failed_ = false;
+  std::mutex mutex_;  // of all below
+  warm::IntakeTotals intake_;
   std::vector<Finished> finished_;
+  bool news_ = false;  // since the metrics were written
 };
 
 }  // namespace
@@ -374,6 +423,11 @@ Command warm_serve_command() {
            .value_name = "PERCENT",
            .help = "Of the interval, either way; 10 when missing",
            .variable = &flags->jitter},
+           {.names = "--metrics",
+           .value_name = "FILE",
+           .help = "Keep counters in FILE, as Prometheus reads them (textfile collector)",
+           .variable = &flags->metrics,
+           .completes = Completes::kFile},
            {.names = "--plain", .help = "Do not encrypt what is pushed", .variable = &flags->plain},
        }) {
     options.push_back(std::move(option));

@@ -76,6 +76,12 @@ void SourceFlags::add_to(std::vector<Option>& options) {
            .value_name = "BYTES",
            .help = "Read at most BYTES a second; no limit when missing",
            .variable = &rate},
+           {.names = "--rate-file",
+           .value_name = "FILE",
+           .help = "The same, but FILE says it, and is looked at again while it runs: write "
+                   "another number to go faster or slower, 0 for no limit",
+           .variable = &rate_file,
+           .completes = Completes::kFile},
            {.names = "--portable",
            .help = "Send the commands of each type instead of DUMP: for an older Redis",
            .variable = &portable},
@@ -93,6 +99,7 @@ Result<warm::RedisSourceOptions, Error> SourceFlags::options() const {
   out.part_size = static_cast<std::size_t>(part_size) << 20;
   out.big_key_size = static_cast<std::size_t>(big_key) << 20;
   SEALANE_TRY(out.range, parse_token_range(range));
+  if (rate > 0 && !rate_file.empty()) return usage("--rate-file says the rate; leave out --rate");
   out.portable = portable;
   out.bytes_per_second = rate;
   return out;

@@ -29,6 +29,7 @@ struct SourceFlags {
   std::string range;
   bool portable = false;
   std::uint64_t rate = 0;  // bytes a second
+  std::string rate_file;
   void add_to(std::vector<Option>& options);
   Result<warm::RedisSourceOptions, Error> options() const;
 };

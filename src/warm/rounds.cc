@@ -51,6 +51,7 @@ void Rounds::finished(std::size_t index, const Outcome& outcome, SteadyTime now)
     return;
   }
   peer.counters.failures_in_a_row = 0;
+  peer.counters.last_good = now;
   peer.backoff.reset();
   ByteArray<4> bytes{};
   random_.fill(bytes);

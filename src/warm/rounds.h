@@ -26,6 +26,7 @@ struct PeerCounters {
   std::uint64_t keys = 0;
   std::uint64_t bytes = 0;
   std::chrono::nanoseconds last_duration{0};
+  std::optional<SteadyTime> last_good;  // when that one ended
 };
 
 // Not thread-safe. The first round of each peer is due at once.

@@ -38,6 +38,16 @@ class WarmStage(Stage):
         setattr(self, name + "_process", server)
         return "redis+unix://" + where
 
+    def write(self, name, text):
+        with open(self.path(name), "w", encoding="ascii") as file:
+            file.write(text)
+
+    def wait_until(self, so):
+        deadline = time.monotonic() + 120
+        while not so():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+
     def cli(self, url, *words, stdin=None):
         done = subprocess.run(["redis-cli", "-s", url.removeprefix("redis+unix://"), *words], input=stdin,
                               capture_output=True, check=True)

@@ -74,6 +74,58 @@ class Warm(WarmStage):
         self.assertLess(report["keys"], 26000)
         self.ok("warm", "compare", self.shop, self.vault)
 
+    def test_the_rate_changes_while_it_runs(self):
+        self.fill(self.shop, 20000)
+        push = ["warm", "push", "--from", self.shop, "--to", self.vault, "--part-size", "1", "--rate-file",
+                self.path("rate")]
+        _, err = self.expect(2, *push)
+        self.assertIn("cannot read the rate", err)
+        for wrong in ("", "fast\n", "1 2\n", "-1\n", "99999999999999999999\n"):
+            self.write("rate", wrong)
+            _, err = self.expect(2, *push)
+            self.assertIn("holds no rate", err)
+        self.write("rate", "1000\n")
+        _, err = self.expect(2, *push, "--rate", "5")
+        self.assertIn("leave out --rate", err)
+        # At 1000 bytes a second it would take half an hour.
+        slow = subprocess.Popen([PROGRAM, *push], env=self.env, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE)
+        self.addCleanup(slow.communicate)
+        self.addCleanup(slow.kill)
+        time.sleep(1)
+        self.assertIsNone(slow.poll(), "nothing slowed it")
+        self.write("rate", "what\n")
+        time.sleep(1.5)
+        self.assertIsNone(slow.poll(), "it lost its rate")
+        self.write("rate", "0\n")
+        out, err = slow.communicate(timeout=120)
+        self.assertEqual(slow.returncode, 0, err)
+        self.assertIn(b"pushed 26000 keys", out)
+        self.assertIn(b"holds no rate", err)
+        self.assertIn(b"reading without a limit", err)
+
+    def metrics(self):
+        with open(self.path("metrics.prom"), encoding="utf-8") as file:
+            return dict(line.rsplit(" ", 1) for line in file.read().splitlines() if not line.startswith("#"))
+
+    def test_what_it_counts_can_be_monitored(self):
+        self.fill(self.shop, 300)
+        server, address = self.serve(*self.keys, "--metrics", self.path("metrics.prom"), into=self.vault)
+        self.assertEqual(self.metrics()["sealane_warm_intake_parts_total"], "0")
+        self.ok("warm", "push", "--from", self.shop, "--to", address, *self.keys)
+        self.wait_until(lambda: self.metrics()["sealane_warm_intake_parts_total"] == "1")
+        self.assertEqual(self.metrics()['sealane_warm_intake_commands_total{result="applied"}'], "390")
+        self.stop(server)
+        peer = "unix:" + self.path("nobody")
+        server, _ = self.serve(*self.keys, "--from", self.shop, "--peer", peer, "--metrics", self.path("metrics.prom"))
+        self.wait_until(lambda: os.path.exists(self.path("metrics.prom")) and
+                        self.metrics().get(f'sealane_warm_round_failures_total{{peer="{peer}"}}', "0") != "0")
+        self.assertEqual(self.metrics()[f'sealane_warm_last_good_round_timestamp_seconds{{peer="{peer}"}}'], "0")
+        self.stop(server)
+        _, err = self.expect(1, "warm", "serve", *self.keys, "--from", self.shop, "--peer", peer, "--metrics",
+                             self.path("no", "such", "folder"))
+        self.assertIn("its folder is missing", err)
+
     def test_a_file_holds_a_copy(self):
         self.fill(self.shop, 300)
         self.ok("warm", "push", "--from", self.shop, "--to", self.path("copy"))
