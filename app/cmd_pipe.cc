@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/commands.h"
+#include "app/paths.h"
 #include "app/pipe_peer.h"
 #include "app/streams.h"
 #include "base/backoff.h"
@@ -83,6 +84,10 @@ class PipeRun {
     console_.data_on_stdout = on_standard_streams() || (!forwarding() && flags_.out == "-");
     if (forwarding()) return run_forward();
     SEALANE_TRY(Input input, Input::open(context_, flags_.in));
+    std::vector<std::string> keys = flags_.peer.pins;
+    keys.insert(keys.end(), {flags_.peer.identity_path(), flags_.peer.passphrase_file,
+                             flags_.peer.psk_file, flags_.peer.trust, home_path("trusted_keys")});
+    SEALANE_TRY(keep_keys(flags_.out, keys));
     const auto existing = flags_.force ? Output::Existing::kReplace : Output::Existing::kRefuse;
     SEALANE_TRY(Output output, Output::create(context_, flags_.out, input, existing));
     SEALANE_TRY(prepare());

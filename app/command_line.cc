@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <iostream>
 #include <map>
 #include <numeric>
 #include <sstream>
@@ -146,6 +147,17 @@ void add_command(CLI::App& root, std::map<std::string, CLI::App*>& groups, const
   app->callback([&chosen, &command] { chosen = &command; });
 }
 
+constexpr std::string_view kResultLost = "the result could not be written to standard output";
+
+// The exit code of help or a version that was asked for.
+int shown(Context& context, int code) {
+  std::cout.flush();
+  if (std::cout.good()) return code;
+  const Error lost{.kind = ErrorKind::kFailed, .message = std::string(kResultLost)};
+  context.console.error(lost);
+  return exit_code(lost.kind);
+}
+
 }  // namespace
 
 int run_command_line(int argc, char** argv, std::vector<Command>& commands, Context& context) {
@@ -175,9 +187,9 @@ int run_command_line(int argc, char** argv, std::vector<Command>& commands, Cont
   try {
     root.parse(static_cast<int>(arguments.size()), arguments.data());
   } catch (const CLI::CallForHelp& help) {
-    return root.exit(help);
+    return shown(context, root.exit(help));
   } catch (const CLI::CallForVersion& version) {
-    return root.exit(version);
+    return shown(context, root.exit(version));
   } catch (const CLI::ParseError& error) {
     // The parse may have stopped before it saw --json.
     for (int i = 1; i < argc; ++i) context.console.json |= std::string_view(argv[i]) == "--json";
@@ -196,8 +208,7 @@ int run_command_line(int argc, char** argv, std::vector<Command>& commands, Cont
   }
   auto result = chosen->run(context);
   if (result.has_value() && context.console.result_lost()) {
-    result = Error{.kind = ErrorKind::kFailed,
-                   .message = "the result could not be written to standard output"};
+    result = Error{.kind = ErrorKind::kFailed, .message = std::string(kResultLost)};
   }
   if (result.has_value()) return result.value();
   context.console.error(result.error());

@@ -28,7 +28,7 @@ std::string trust_path(const PeerFlags& flags) {
 }
 
 Result<identity::SigningKey, Error> load_identity(Context& context, const PeerFlags& flags) {
-  const std::string path = flags.identity.empty() ? home_path("identity") : flags.identity;
+  const std::string path = flags.identity_path();
   if (!exists(context, path)) {
     auto key = identity::SigningKey::generate(context.random, host_name());
     const auto written = write_identity(context, path, key, nullptr);
@@ -51,6 +51,10 @@ Result<identity::SigningKey, Error> load_identity(Context& context, const PeerFl
 }
 
 }  // namespace
+
+std::string PeerFlags::identity_path() const {
+  return identity.empty() ? home_path("identity") : identity;
+}
 
 Result<PipePeers, Error> PipePeers::load(Context& context, const PeerFlags& flags) {
   PipePeers peers;

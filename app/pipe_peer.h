@@ -20,6 +20,7 @@ struct PeerFlags {
   std::string save_as;
   std::string psk_file;
   std::string peer = "sealane";
+  std::string identity_path() const;
 };
 
 // Our key, the keys we would talk to, and what a lane is told about them.

@@ -562,7 +562,9 @@ Result<std::string, Error> RedisConnection::ask(std::vector<std::string> words,
   auto answer = run_tool(command(std::move(words)), &cancel);
   if (!answer.has_value()) {
     if (answer.error().kind != ErrorKind::kFailed) return answer;
-    return failed(description_ + ": " + answer.error().message);
+    const std::string& why = answer.error().message;
+    const bool nobody = why.find("Could not connect") != std::string::npos;
+    return failed(description_ + ": " + why + (nobody ? "; is a Redis server running there?" : ""));
   }
   if (!answer.value().starts_with(expected)) {
     std::string advice;

@@ -56,6 +56,13 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(message["kind"], "usage")
         self.assertEqual(message["exit_code"], 2)
 
+    def test_help_that_nobody_could_read_is_no_success(self):
+        for words in (["--help"], ["--version"], ["backup", "--help"], ["version"]):
+            with open("/dev/full", "wb") as full:
+                lost = subprocess.run([PROGRAM, *words], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+            self.assertEqual(lost.returncode, 1, words)
+            self.assertIn(b"could not be written", lost.stderr)
+
     def test_version(self):
         self.assertRegex(run("version").stdout, r"^sealane \d+\.\d+\.\d+\n$")
         message = json.loads(run("version", "--json").stdout)

@@ -215,6 +215,9 @@ class Pipe(Stage):
             file.write("keep")
         _, err = self.end(self.dial(url, "--out", self.path("got")), 2)
         self.assertIn("exists", err)
+        for key in (self.path("got"), self.key("here")):
+            _, err = self.end(self.dial(url, "--psk-file", self.path("got"), "--force", "--out", key), 2)
+            self.assertIn("is not replaced", err)
 
     def test_an_output_that_fails_is_told_to_the_sender(self):
         url = self.addresses()[1]

@@ -236,6 +236,7 @@ class Redis(Servers):
         self.servers["locked"].wait()
         _, err = self.back_up(source, code=1)
         self.assertIn("redis.sock", err)
+        self.assertIn("is a Redis server running there?", err)
         self.assert_nothing_was_committed()
 
 
