@@ -18,6 +18,7 @@
 #include "base/byte_reader.h"
 #include "crypto/hash.h"
 #include "net/child.h"
+#include "node/message_parts.h"
 #include "node/parcel.h"
 #include "node/seen_messages.h"
 
@@ -81,6 +82,12 @@ void show_message(Context& context, const HubArrival& arrival, ByteSpan data) {
                                    {"sealed", arrival.sealed},
                                    {"size", data.size()},
                                    {"data_base64", to_base64(data)}});
+}
+
+void warn_of_dropped(Context& context, const HubArrival& arrival, std::string_view why) {
+  if (why.empty()) return;
+  context.console.warn("a message of " + printable(arrival.name) +
+                       " in parts is lost: " + std::string(why));
 }
 
 void show_presence(Context& context, const HubPresence& presence) {
@@ -457,7 +464,9 @@ class ListenRun {
     if (!flags_.files.empty()) {
       box_ = std::make_unique<node::ParcelBox>(context_.files, flags_.files);
     }
-    SEALANE_TRY(seen_, node::SeenMessages::load(context_.files, seen_path()));
+    SEALANE_TRY(make_home_directory(context_));
+    SEALANE_TRY(seen_, node::SeenMessages::load(context_.files, link_->state_path("hub_seen")));
+    parts_.emplace(context_.files, link_->state_path("hub_parts"));
     while (!context_.cancel.cancelled() && (flags_.count == 0 || taken_ < flags_.count)) {
       const auto event = link_->next(unsaved_.empty() ? context_.clock.steady_now() + kTick
                                                       : unsaved_since_ + kSaveDelay);
@@ -485,19 +494,16 @@ class ListenRun {
   }
 
  private:
-  // Of this client at this hub.
-  std::string seen_path() const {
-    const auto hub = crypto::sha256(as_bytes(link_->profile().hub.text));
-    return home_path("hub_seen-" + hub::to_file_name(link_->profile().id) + '-' +
-                     to_hex(ByteSpan(hub).first(4)));
-  }
   // What was dealt with is noted before the hub forgets it, so that it never comes twice.
   Result<void, Error> acknowledge() {
     if (unsaved_.empty()) return success();
-    SEALANE_TRY(make_home_directory(context_));
+    SEALANE_TRY(parts_->sync());
     SEALANE_TRY(seen_.save(context_.files, context_.random));
     for (const hub::DeliveryId id : unsaved_) link_->received(id);
     unsaved_.clear();
+    for (const hub::ClientId& sender : std::exchange(joined_, {})) {
+      SEALANE_TRY(parts_->finished(sender));
+    }
     return success();
   }
 
@@ -519,26 +525,47 @@ class ListenRun {
                                         {"queued_messages", status.queued}});
   }
 
-  Result<void, Error> take(const HubArrival& arrival) {
-    if (!arrival.sealed) {
-      const WallTime accepted_at = arrival.accepted_at.value_or(WallTime());
-      if (arrival.id && seen_.contains(*arrival.id, accepted_at)) {
-        link_->received(*arrival.id);  // dealt with before the last start
-        return success();
-      }
-      if (!show(arrival, arrival.data)) {
-        SEALANE_TRY(acknowledge());
-        return Error{ErrorKind::kFailed,
-                     "the command failed for a message; it comes again at the next start"};
-      }
-      if (arrival.id) {
-        if (unsaved_.empty()) unsaved_since_ = context_.clock.steady_now();
-        seen_.add(*arrival.id, accepted_at);
-        unsaved_.push_back(*arrival.id);
-      }
-      ++taken_;
+  void owe(hub::DeliveryId id) {
+    if (unsaved_.empty()) unsaved_since_ = context_.clock.steady_now();
+    unsaved_.push_back(id);
+  }
+
+  Result<void, Error> take_plain(const HubArrival& arrival) {
+    const WallTime accepted_at = arrival.accepted_at.value_or(WallTime());
+    if (arrival.id && seen_.contains(*arrival.id, accepted_at)) {
+      link_->received(*arrival.id);  // dealt with before the last start
       return success();
     }
+    std::optional<Bytes> joined;
+    if (arrival.part) {
+      // The file of one that was dealt with makes room only once that is noted.
+      if (std::ranges::find(joined_, arrival.from) != joined_.end()) {
+        SEALANE_TRY(acknowledge());
+      }
+      SEALANE_TRY(auto outcome, parts_->take(arrival.from, *arrival.part, arrival.data));
+      warn_of_dropped(context_, arrival, outcome.dropped);
+      if (!outcome.message) {
+        if (arrival.id) owe(*arrival.id);
+        return success();
+      }
+      joined = std::move(outcome.message);
+    }
+    if (!show(arrival, joined ? *joined : arrival.data)) {
+      SEALANE_TRY(acknowledge());
+      return Error{ErrorKind::kFailed,
+                   "the command failed for a message; it comes again at the next start"};
+    }
+    if (joined) joined_.push_back(arrival.from);
+    if (arrival.id) {
+      owe(*arrival.id);
+      seen_.add(*arrival.id, accepted_at);
+    }
+    ++taken_;
+    return success();
+  }
+
+  Result<void, Error> take(const HubArrival& arrival) {
+    if (!arrival.sealed) return take_plain(arrival);
     const auto parcel = node::decode_parcel(arrival.data);
     if (!parcel) return success();
     switch (parcel->kind) {
@@ -626,6 +653,9 @@ class ListenRun {
   std::unique_ptr<HubLink> link_;
   std::unique_ptr<node::ParcelBox> box_;
   node::SeenMessages seen_;
+  std::optional<node::MessageParts> parts_;
+  std::vector<hub::ClientId> joined_;     // whose messages in parts were dealt with, since the last
+                                          // acknowledge()
   std::vector<hub::DeliveryId> unsaved_;  // dealt with; the hub was not told
   SteadyTime unsaved_since_{};            // of the first of them
   std::uint64_t taken_ = 0;
@@ -650,6 +680,7 @@ class Chat {
                    "; add its public key to the trust file");
     }
     SEALANE_TRY(link_->wait_online(kLoginTime));
+    parts_.emplace(context_.files, link_->state_path("hub_parts"));
     link_->watch({to_});
     context_.console.note("a line is a message to " + printable(flags_.to) + "; end with Ctrl-D");
     Lines lines;
@@ -690,7 +721,7 @@ class Chat {
       present_ = presence->online;
       show_presence(context_, *presence);
     } else if (const auto* arrival = std::get_if<HubArrival>(&event)) {
-      hear(*arrival);
+      return hear(*arrival);
     } else if (const auto* refused = std::get_if<node::HubRefused>(&event)) {
       if (!refused->ticket) {  // of the presence
         return Error{ErrorKind::kRefused, printable(flags_.to) + ": " + std::string(refused->why)};
@@ -709,20 +740,35 @@ class Chat {
     return success();
   }
 
-  void hear(const HubArrival& arrival) {
-    if (!arrival.sealed) {
+  Result<void, Error> hear_plain(const HubArrival& arrival) {
+    if (!arrival.part) {
       show_message(context_, arrival, arrival.data);
       if (arrival.id) link_->received(*arrival.id);
-      return;
+      return success();
     }
+    SEALANE_TRY(make_home_directory(context_));
+    SEALANE_TRY(const auto outcome, parts_->take(arrival.from, *arrival.part, arrival.data));
+    warn_of_dropped(context_, arrival, outcome.dropped);
+    if (outcome.message) {
+      show_message(context_, arrival, *outcome.message);
+      if (arrival.id) link_->received(*arrival.id);
+      return parts_->finished(arrival.from);
+    }
+    SEALANE_TRY(parts_->sync());
+    if (arrival.id) link_->received(*arrival.id);
+    return success();
+  }
+
+  Result<void, Error> hear(const HubArrival& arrival) {
+    if (!arrival.sealed) return hear_plain(arrival);
     const auto parcel = node::decode_parcel(arrival.data);
-    if (!parcel) return;
+    if (!parcel) return success();
     if (parcel->kind == ParcelKind::kDone && arrival.from == to_) {
       if (unconfirmed_.erase(parcel->number) > 0 && parcel->offset != 1) {
         context_.console.warn(printable(flags_.to) + " did not take a line");
         ++lost_;
       }
-      return;
+      return success();
     }
     const bool text = parcel->kind == ParcelKind::kText;
     if (text) show_message(context_, arrival, parcel->data);
@@ -731,6 +777,7 @@ class Chat {
                                                      .number = parcel->number,
                                                      .offset = text ? 1U : 0U}));
     }
+    return success();
   }
 
   void say(const std::string& line) {
@@ -754,6 +801,7 @@ class Chat {
   const ChatFlags& flags_;
   std::unique_ptr<HubLink> link_;
   hub::ClientId to_;
+  std::optional<node::MessageParts> parts_;
   std::optional<bool> present_;          // nothing: the hub has not said it yet
   std::set<std::uint64_t> unconfirmed_;  // numbers of lines
   std::size_t lost_ = 0;                 // lines that did not arrive

@@ -8,6 +8,7 @@
 #include "app/prompt.h"
 #include "app/repository.h"
 #include "base/check.h"
+#include "crypto/hash.h"
 #include "flow/descriptor.h"
 #include "node/hub_state.h"
 
@@ -102,8 +103,6 @@ Result<std::unique_ptr<HubLink>, Error> HubLink::open(Context& context, const Hu
   options.connection.key = link->profile_.key;
   options.connection.hub_kind = flags.legacy ? hub::HubKind::kLegacy : hub::HubKind::kSealane;
   options.connection.pin = link->profile_.fingerprint;
-  // Nobody here puts parts together; so the hub keeps them away.
-  options.connection.features = hub::kAllFeatures.without(hub::Feature::kParts);
   const std::string pin_path = home_path("hub_pins");
   if (!options.connection.pin) {
     SEALANE_TRY(const auto pins, node::HubPins::load(context.files, pin_path));
@@ -144,6 +143,12 @@ std::string HubLink::own_fingerprint() const {
   return own_ ? identity::fingerprint(own_->public_key()) : std::string();
 }
 
+std::string HubLink::state_path(const std::string& kind) const {
+  const auto hub = crypto::sha256(as_bytes(profile_.hub.text));
+  return home_path(kind + '-' + hub::to_file_name(profile_.id) + '-' +
+                   to_hex(ByteSpan(hub).first(4)));
+}
+
 Result<hub::ClientId, Error> HubLink::resolve(const std::string& name) const {
   if (const auto id = hub::parse_client_id(name)) return *id;
   for (const auto& [id, pin] : pinned_) {
@@ -180,7 +185,8 @@ void HubLink::take(node::HubClientEvent event, SteadyTime now) {
                                     .sealed = false,
                                     .data = std::move(incoming.data),
                                     .id = incoming.id,
-                                    .accepted_at = incoming.accepted_at});
+                                    .accepted_at = incoming.accepted_at,
+                                    .part = incoming.part});
   } else if (auto* states = std::get_if<node::HubStates>(&event)) {
     for (const hub::ClientState& state : states->states) {
       events_.emplace_back(HubPresence{state.client, name_of(state.client), state.online});
@@ -229,7 +235,8 @@ void HubLink::pump(SteadyTime now) {
                                       .sealed = true,
                                       .data = std::move(message->data),
                                       .id = {},
-                                      .accepted_at = {}});
+                                      .accepted_at = {},
+                                      .part = {}});
     } else if (auto* ended = std::get_if<node::SealedPeers::Ended>(&*event)) {
       events_.emplace_back(HubSealedEnd{ended->peer, std::move(ended->why)});
     }

@@ -35,6 +35,7 @@ struct HubArrival {
   Bytes data;
   std::optional<hub::DeliveryId> id;    // of a message in the clear: to be acknowledged
   std::optional<WallTime> accepted_at;  // likewise, by the hub
+  std::optional<hub::Part> part;        // of a message in the clear that comes in parts
 };
 struct HubPresence {
   hub::ClientId client;
@@ -62,6 +63,8 @@ class HubLink {
   std::size_t max_plain() const { return max_plain_; }  // of one message in the clear, once online
   const node::HubProfile& profile() const { return profile_; }
   std::string own_fingerprint() const;
+  // Of this client at this hub: the name of a file, or of a directory, where it keeps something.
+  std::string state_path(const std::string& kind) const;
 
   // Until one comes, the deadline passes or the command is cancelled; sealed sessions go on.
   std::optional<HubLinkEvent> next(SteadyTime deadline);

@@ -15,6 +15,7 @@
 #include "net/sockets.h"
 #include "net/stream_driver.h"
 #include "node/hub_state.h"
+#include "node/message_parts.h"
 
 namespace sealane::node {
 namespace {
@@ -106,9 +107,20 @@ class Client final : public HubClient {
 
   std::optional<HubTicket> send(const hub::ClientId& to, Bytes data) override {
     std::unique_lock lock(mutex_);
-    if (outbox_.size() >= kMaxOutbox) return std::nullopt;
+    const std::size_t size = data.size();
+    const bool cut = piece_ > 0 && size > piece_ + hub::Part::kEncodedSize && size <= max_data_;
+    const std::size_t count = cut ? (size + piece_ - 1) / piece_ : 1;
+    if (count > kMaxOutbox - outbox_.size()) return std::nullopt;
     const HubTicket ticket{next_ticket_++};
-    outbox_.push_back({.ticket = ticket, .to = to, .data = std::move(data)});
+    for (std::size_t i = 0; cut && i < count; ++i) {
+      const ByteSpan part = ByteSpan(data).subspan(i * piece_, std::min(piece_, size - i * piece_));
+      outbox_.push_back({.ticket = ticket,
+                         .to = to,
+                         .data = to_bytes(part),
+                         .index = static_cast<std::uint32_t>(i),
+                         .count = static_cast<std::uint32_t>(count)});
+    }
+    if (!cut) outbox_.push_back({.ticket = ticket, .to = to, .data = std::move(data)});
     const bool first = !std::exchange(poked_, true);
     lock.unlock();
     if (first) poke();
@@ -219,15 +231,21 @@ class Client final : public HubClient {
     backoff_.reset();
     numbered_ = how.features.has(hub::Feature::kReceipts);
     next_ref_ = std::max(next_ref_, how.highest_ref + 1);
+    const bool in_parts = numbered_ && how.features.has(hub::Feature::kParts) &&
+                          how.max_data > hub::Part::kEncodedSize;
+    std::size_t max_data = how.max_data;
     {
       const std::lock_guard lock(mutex_);
+      piece_ = in_parts ? max_data - hub::Part::kEncodedSize : 0;
+      max_data_ = max_data = std::max(max_data, std::min(kMaxInParts, piece_ * kMaxParts));
+      std::erase_if(outbox_, [](const Outgoing& message) { return message.given_up; });
       for (Outgoing& message : outbox_) message.under_way = false;
       under_way_ = 0;
     }
     if (presence_ && how.features.has(hub::Feature::kPresence)) {
       connection_->wire().ask(*presence_, now);
     }
-    emit(HubOnline{how.features, how.max_data});
+    emit(HubOnline{how.features, max_data});
     push(now);
   }
 
@@ -244,10 +262,15 @@ class Client final : public HubClient {
       for (std::size_t i = under_way_; i < outbox_.size();) {
         Outgoing& message = outbox_[i];
         if (under_way_ >= kWindow || connection_->wire().output_size() >= kOutputHigh) break;
-        if (numbered_ && !message.ref) message.ref = hub::SenderRef{next_ref_++};
+        if (numbered_ && !message.ref) {
+          message.ref = hub::SenderRef{next_ref_++};
+          // Parts get theirs one after the other, as they stand in the outbox.
+          if (message.index == 0) last_whole_ = static_cast<std::uint64_t>(*message.ref);
+          message.whole = last_whole_;
+        }
         const auto sent = connection_->wire().send({.to = message.to,
                                                     .ref = numbered_ ? message.ref : std::nullopt,
-                                                    .part = std::nullopt,
+                                                    .part = message.part(),
                                                     .data = message.data},
                                                    now);
         if (sent.has_value()) {
@@ -267,7 +290,7 @@ class Client final : public HubClient {
           break;
         }
         told.emplace_back(HubRefused{message.ticket, message.to, describe(sent.error())});
-        outbox_.erase(outbox_.begin() + static_cast<std::ptrdiff_t>(i));
+        give_up(message.ticket);
       }
     }
     for (auto& event : told) emit(std::move(event));
@@ -308,7 +331,7 @@ class Client final : public HubClient {
     std::optional<HubTicket> ticket;
     {
       const std::lock_guard lock(mutex_);
-      ticket = ticket_of(receipt.ref);
+      ticket = last_part_of(receipt.ref);
       if (receipt.kind == hub::ReceiptKind::kAccepted) settle(receipt.ref);
     }
     if (ticket) emit(HubSent{*ticket, receipt.kind});
@@ -318,8 +341,11 @@ class Client final : public HubClient {
     {
       const std::lock_guard lock(mutex_);
       if (refusal.ref) {
-        ticket = ticket_of(*refusal.ref);
+        const auto at = find_outgoing(*refusal.ref);
+        if (at != outbox_.end() && at->given_up) return settle(*refusal.ref);  // was told already
+        ticket = at != outbox_.end() ? std::optional(at->ticket) : last_part_of(*refusal.ref);
         settle(*refusal.ref);
+        if (ticket) give_up(*ticket);
       }
     }
     emit(HubRefused{ticket, refusal.recipient, describe(refusal.reason)});
@@ -386,6 +412,15 @@ class Client final : public HubClient {
     Bytes data;
     std::optional<hub::SenderRef> ref = {};
     bool under_way = false;
+    std::uint32_t index = 0;  // of a part
+    std::uint32_t count = 1;
+    std::uint64_t whole = 0;
+    bool given_up = false;  // another part was refused
+    bool is_last() const { return index + 1 == count; }
+    std::optional<hub::Part> part() const {
+      if (count == 1) return std::nullopt;
+      return hub::Part{.whole = whole, .index = index, .count = count};
+    }
   };
   // What the application was given. With the hub's time, because a hub whose queue was lost begins
   // with numbers that were there before.
@@ -403,6 +438,8 @@ class Client final : public HubClient {
   };
   // Receipts beyond acceptance come later, and messages again; so they are remembered for a while.
   static constexpr std::size_t kRemembered = 4096;
+  static constexpr std::size_t kMaxInParts = MessageParts::kMaxMessage;  // else nobody takes it
+  static constexpr std::size_t kMaxParts = kMaxOutbox / 2;  // of one message: others have room
 
   // The message of that ref in the outbox, where refs ascend and those without come last.
   std::deque<Outgoing>::iterator find_outgoing(hub::SenderRef ref) {
@@ -411,9 +448,12 @@ class Client final : public HubClient {
     });
     return at == outbox_.end() || at->ref == ref ? at : outbox_.end();
   }
-  std::optional<HubTicket> ticket_of(hub::SenderRef ref) {
+  // Of a message in parts its last one speaks for all, as the hub takes them in order.
+  std::optional<HubTicket> last_part_of(hub::SenderRef ref) {
     const auto at = find_outgoing(ref);
-    if (at != outbox_.end()) return at->ticket;
+    if (at != outbox_.end()) {
+      return at->is_last() && !at->given_up ? std::optional(at->ticket) : std::nullopt;
+    }
     const auto known = accepted_.find(ref);
     return known == accepted_.end() ? std::nullopt : std::optional(known->second);
   }
@@ -422,9 +462,23 @@ class Client final : public HubClient {
     const auto at = find_outgoing(ref);
     if (at == outbox_.end()) return;
     if (at->under_way) --under_way_;
-    accepted_.emplace(ref, at->ticket);
+    if (at->is_last() && !at->given_up) accepted_.emplace(ref, at->ticket);
     if (accepted_.size() > kRemembered) accepted_.erase(accepted_.begin());
     outbox_.erase(at);
+    changed_.notify_all();
+  }
+
+  // What is not under way of that message goes no more, and nothing is told of the rest.
+  void give_up(HubTicket ticket) {
+    std::size_t under_way = 0;
+    for (; under_way < under_way_; ++under_way) {
+      Outgoing& message = outbox_[under_way];
+      if (message.ticket == ticket) message.given_up = true;
+    }
+    const auto waiting = outbox_.begin() + static_cast<std::ptrdiff_t>(under_way);
+    outbox_.erase(std::remove_if(waiting, outbox_.end(),
+                                 [&](const Outgoing& message) { return message.ticket == ticket; }),
+                  outbox_.end());
     changed_.notify_all();
   }
 
@@ -438,6 +492,7 @@ class Client final : public HubClient {
   bool numbered_ = false;
   bool ending_ = false;
   std::uint64_t next_ref_ = 1;
+  std::uint64_t last_whole_ = 0;  // the ref of the first part of the message pushed last
   std::map<hub::DeliveryId, Given> given_;
   std::deque<hub::DeliveryId> turns_;  // of given_; oldest first
   std::uint64_t next_turn_ = 0;
@@ -452,6 +507,8 @@ class Client final : public HubClient {
   std::map<hub::SenderRef, HubTicket> accepted_;  // the newest
   std::vector<hub::DeliveryId> received_;         // by the application; the hub does not know yet
   std::size_t under_way_ = 0;
+  std::size_t piece_ = 0;     // largest part; 0: the hub knows none
+  std::size_t max_data_ = 0;  // of one send()
   std::uint64_t next_ticket_ = 1;
   bool poked_ = false;
   bool gone_ = true;

@@ -34,8 +34,8 @@ struct HubClientOptions {
 enum class HubTicket : std::uint64_t {};
 
 struct HubOnline {
-  hub::Features features;  // empty: a legacy hub
-  std::size_t max_data = 0;
+  hub::Features features;    // empty: a legacy hub
+  std::size_t max_data = 0;  // of one send(): in parts, where the hub knows them
 };
 struct HubOffline {
   Error why;
@@ -65,8 +65,9 @@ using HubClientEvent =
 // Thread-safe, but for its destruction.
 class HubClient {
  public:
-  static constexpr std::size_t kMaxOutbox = 1024;  // messages that no hub has accepted: send()
-                                                   // waits for no one and says that it is full
+  static constexpr std::size_t kMaxOutbox = 1024;  // messages and parts that no hub has accepted:
+                                                   // send() waits for no one, it says that it is
+                                                   // full
   static constexpr std::size_t kWindow = 512;      // of them under way; below what a hub remembers
   static constexpr std::size_t kMaxEvents = 1024;  // not taken yet; then nothing more is read
 
@@ -77,8 +78,8 @@ class HubClient {
 
   // The next event, or nothing by then.
   virtual std::optional<HubClientEvent> next(SteadyTime deadline) = 0;
-  // Queues it; HubSent and HubRefused tell the rest. To a legacy hub it goes once and kPassedOn is
-  // all there is to know. Nothing: the outbox is full.
+  // Queues it; HubSent and HubRefused tell the rest, of a message in parts once for all of them. To
+  // a legacy hub it goes once and kPassedOn is all there is to know. Nothing: the outbox is full.
   virtual std::optional<HubTicket> send(const hub::ClientId& to, Bytes data) = 0;
   virtual std::size_t waiting() const = 0;  // messages that no hub has accepted; 0 .. kMaxOutbox
   // Has been dealt with, as all that came before it: the hub may forget them.

@@ -12,7 +12,7 @@ import subprocess
 import time
 
 from hub_stage import HubStage, PATIENCE, Running, write_private
-from support import main
+from support import PROGRAM, main
 
 
 class Hub(HubStage):
@@ -279,11 +279,11 @@ class Hub(HubStage):
         self.start_hub()
         self.enrol("shop", "prover")
         with open(self.path("file"), "wb") as file:
-            file.write(b"x" * 100_000)
+            file.write(bytes((8 << 20) + 1))
         _, err = self.send("shop", "prover", self.path("file"), "--text", "x", code=2)
         self.assertIn("--text goes instead of a FILE", err)
         _, err = self.send("shop", "prover", self.path("file"), "--plain", code=20)
-        self.assertIn("a file goes sealed, in any size", err)
+        self.assertIn("which is 8.00 MiB at most here; a file goes sealed, in any size", err)
         _, err = self.send("shop", "shop", "--text", "x", code=2)
         self.assertIn("nothing is sealed to oneself", err)
         self.send("shop", "shop", "--text", "x", "--plain")
@@ -326,6 +326,61 @@ class Hub(HubStage):
         listener.stop()
         notes = [int(base64.b64decode(m["data_base64"])) for m in listener.wait_for("message", count=13)]
         self.assertEqual(notes, list(range(7, 20)))
+
+    def test_a_message_in_the_clear_may_be_larger_than_a_frame(self):
+        hub = self.start_hub()
+        self.enrol("shop", "prover", "third")
+        large = os.urandom(1 << 20)
+        with open(self.path("large"), "wb") as file:
+            file.write(large)
+        # For one who is away, and over a crash of the hub.
+        _, err = self.send("shop", "prover", "--plain", self.path("large"))
+        self.assertIn("accepted by the hub: 1.00 MiB, in the clear", err)
+        self.assertGreater(self.status()["queued_messages"], 10)
+        hub.stop(signal.SIGKILL)
+        self.start_hub(listen=self.address)
+        # The command fails: it comes again, whole.
+        _, err = self.expect(1, "listen", "--exec", "false", env=self.home("prover"))
+        self.assertIn("it comes again at the next start", err)
+        listener = self.listen("prover")
+        listener.wait_for("message", count=1)
+        self.send("third", "prover", "--plain", self.path("large"))
+        self.send("shop", "prover", "--plain", "--text", "short")
+        messages = listener.wait_for("message", count=3)
+        self.assertEqual([(m["name"], m["size"]) for m in messages], [("shop", 1 << 20), ("third", 1 << 20),
+                                                                      ("shop", 5)])
+        for message in messages[:2]:
+            self.assertEqual(base64.b64decode(message["data_base64"]), large)
+        self.assertEqual(listener.stop(), 0)
+        self.assertEqual(self.status()["queued_messages"], 0)
+        kept = [name for name in os.listdir(self.path("prover")) if name.startswith("hub_parts")]
+        self.assertEqual([os.listdir(self.path("prover", name)) for name in kept], [[]])
+
+    def test_a_killed_listener_loses_no_part(self):
+        self.start_hub()
+        self.enrol("shop", "prover")
+        large = os.urandom(3 << 20)
+        with open(self.path("large"), "wb") as file:
+            file.write(large)
+        # A command whose input was cut by a kill has another sum.
+        command = f"sh -c 'sha256sum >>{self.path('sums')}'"
+        right = hashlib.sha256(large).hexdigest()
+        sender = subprocess.Popen([PROGRAM, "send", "prover", "--plain", self.path("large")],
+                                  env={**self.env, **self.home("shop")}, stderr=subprocess.PIPE)
+        self.addCleanup(sender.communicate)
+        self.addCleanup(sender.kill)
+        kills, there = 0, False
+        deadline = time.monotonic() + PATIENCE
+        while not there and time.monotonic() < deadline:
+            listener = self.listen("prover", "--exec", command)
+            time.sleep(0.01 + 0.01 * kills)
+            listener.stop(signal.SIGKILL)
+            kills += 1
+            if os.path.exists(self.path("sums")):
+                with open(self.path("sums"), encoding="ascii") as file:
+                    there = right in file.read()
+        self.assertTrue(there)
+        self.assertEqual(sender.wait(PATIENCE), 0, sender.stderr.read())
 
     def test_two_people_talk(self):
         self.start_hub()
