@@ -119,7 +119,12 @@ class Backup {
            .compression_level = request_.compression_level,
            .hash_plain = true,
            .hash_sealed = true},
-          {.threads = request_.threads, .cancel = &context_.cancel, .counters = &counters});
+          {.threads = request_.threads,
+           // A dump takes as long as its server needs, and we have less to do than that.
+           .precedence = source.is_made_by_others() ? flow::Precedence::kOthersFirst
+                                                    : flow::Precedence::kEqual,
+           .cancel = &context_.cancel,
+           .counters = &counters});
     }();
     observer_.stage({.name = "", .counters = nullptr, .total = {}});
     if (!report.has_value()) return report.error();

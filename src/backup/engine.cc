@@ -658,7 +658,7 @@ Result<SealReport, Error> seal_stream(const seal::StreamSealer& sealer, flow::By
     Repack repack(lanes, sealer.chunk_size());
     for (std::size_t i = 0; i < lanes; ++i)
       all.push_back(std::make_unique<PackingLane>(shared, repack, halt, pool));
-    flow::run_ordered(all, GiveOrder::kOrdered, halt);
+    flow::run_ordered(all, GiveOrder::kOrdered, halt, options.precedence);
     all.clear();
   } else {
     const std::size_t chunks = std::max<std::size_t>(kPlainBlockSize / sealer.chunk_size(), 1);
@@ -668,7 +668,7 @@ Result<SealReport, Error> seal_stream(const seal::StreamSealer& sealer, flow::By
     for (std::size_t i = 0; i < lanes; ++i)
       all.push_back(std::make_unique<SealLane>(shared, halt, plain_pool, sealed_pool, block));
     flow::run_ordered(all, shared.write_to == nullptr ? GiveOrder::kOrdered : GiveOrder::kNone,
-                      halt);
+                      halt, options.precedence);
     all.clear();
   }
   SEALANE_TRY(halt.result());

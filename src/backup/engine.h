@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "flow/ordered_stage.h"
 #include "flow/stream.h"
 #include "seal/stream_codec.h"
 #include "sealane/base/error.h"
@@ -19,6 +20,8 @@ inline constexpr std::size_t kBlockSize = 4 * 1024 * 1024;
 
 struct EngineOptions {
   unsigned threads = 0;  // CPU stages; 0: one per core
+  // Who gets the cores: the lanes as anybody, or the program at the stream's other end first.
+  flow::Precedence precedence = flow::Precedence::kEqual;
   flow::Cancellation* cancel = nullptr;
   flow::FlowCounters* counters = nullptr;
 };

@@ -224,6 +224,7 @@ class PgSnapshot final : public SourceSnapshot {
                  rows_level()));
   }
 
+  bool is_made_by_others() const override { return true; }
   std::optional<std::uint64_t> estimated_size() const override { return size_; }
   std::map<std::string, std::string> properties() const override { return properties_; }
 

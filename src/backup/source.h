@@ -53,6 +53,8 @@ class SourceSnapshot {
   virtual Result<std::unique_ptr<DumpStream>, Error> open_stream(std::size_t index) = 0;
   // After all streams were read. Nothing for sources without one (stdin).
   virtual Result<std::optional<Fingerprint>, Error> fingerprint() = 0;
+  // Whether the streams are made meanwhile by other programs, which may be on this machine.
+  virtual bool is_made_by_others() const { return false; }
   virtual std::optional<std::uint64_t> estimated_size() const { return std::nullopt; }
   // For details: "tool" → "pg_dump (PostgreSQL) 15.18", "server" → "15.18", …
   virtual std::map<std::string, std::string> properties() const = 0;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "flow/halt.h"
+#include "flow/thread.h"
 
 namespace sealane::flow {
 
@@ -48,8 +49,20 @@ enum class GiveOrder : std::uint8_t {
   kNone,  // give() is not called and nobody waits for his turn
 };
 
+enum class Precedence : std::uint8_t {
+  kEqual,
+  // What feeds the lanes, or takes from them, runs on the same cores and is what all waits for: it
+  // gets them first. As long as the lanes get enough of them; else they are equal from then on.
+  kOthersFirst,
+};
+
 // Runs until take() says the end or something fails; the verdict is in `halt`. The first lane runs
-// in the calling thread. Where the machine has no more threads, fewer lanes do it all.
-void run_ordered(std::span<const std::unique_ptr<Lane>> lanes, GiveOrder order, Halt& halt);
+// in the calling thread, or while that waits. Where the machine has no more threads, fewer lanes do
+// it all.
+void run_ordered(std::span<const std::unique_ptr<Lane>> lanes, GiveOrder order, Halt& halt,
+                 Precedence precedence = Precedence::kEqual);
+
+// Whether a lane that ran and waited that long for one item gets too little of the cores.
+bool starves(const CoreTime& item);
 
 }  // namespace sealane::flow

@@ -1,9 +1,15 @@
 #include "flow/thread.h"
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <csignal>
+#include <cstdint>
 
 namespace sealane::flow {
 namespace {
@@ -27,6 +33,27 @@ class SignalsBlocked {
 }  // namespace
 
 unsigned core_count() { return std::max(1U, std::thread::hardware_concurrency()); }
+
+bool leave_cores_to_others() noexcept {
+  const sched_param none{};
+  return ::sched_setscheduler(0, SCHED_IDLE, &none) == 0;  // 0: this thread, not the process
+}
+
+CoreTime core_time() noexcept {
+  const int fd = ::open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return {};
+  std::array<char, 64> text{};  // "ran waited times"
+  const ssize_t got = ::read(fd, text.data(), text.size());
+  ::close(fd);
+  if (got <= 0) return {};
+  const char* const end = text.data() + got;
+  std::uint64_t ran = 0;
+  std::uint64_t waited = 0;
+  const auto first = std::from_chars(text.data(), end, ran);
+  if (first.ec != std::errc{} || first.ptr == end) return {};
+  if (std::from_chars(first.ptr + 1, end, waited).ec != std::errc{}) return {};
+  return {.ran = std::chrono::nanoseconds(ran), .waited = std::chrono::nanoseconds(waited)};
+}
 
 Thread::Thread(std::function<void()> body) {
   const SignalsBlocked blocked;

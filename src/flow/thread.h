@@ -1,11 +1,23 @@
 #pragma once
 // Thread: the only door to a thread of its own.
+#include <chrono>
 #include <functional>
 #include <thread>
 
 namespace sealane::flow {
 
 unsigned core_count();  // that this process may use; at least 1
+
+// From here on the calling thread runs only where no other thread wants the core. For good: the way
+// back takes a right that few programs have. False: it stays as it is.
+bool leave_cores_to_others() noexcept;
+
+struct CoreTime {
+  std::chrono::nanoseconds ran{};
+  std::chrono::nanoseconds waited{};  // with work, for a core to do it on
+};
+// Of the calling thread since its start. Stays zero where the kernel does not count it.
+CoreTime core_time() noexcept;
 
 // Runs `body` until it returns; the destructor waits for it. Signals stay with the threads that had
 // them: all are blocked in here. An exception that leaves `body` ends the program.

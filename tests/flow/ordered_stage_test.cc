@@ -4,9 +4,11 @@
 #include "flow/ordered_stage.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <atomic>
 #include <chrono>
+#include <ctime>
 #include <random>
 #include <stdexcept>
 #include <thread>
@@ -108,6 +110,103 @@ TEST(OrderedStage, AnExceptionStopsItAndBecomesAnError) {
     EXPECT_EQ(halt.result().error(), (Error{ErrorKind::kFailed, "thrown"}));
     EXPECT_LT(run.taken.size(), 1000U);
   }
+}
+
+TEST(OrderedStage, GivingWayChangesNothingInWhatComesOut) {
+  for (const unsigned lanes : {1U, 3U}) {
+    Story run{.items = 300};
+    Halt halt;
+    run_ordered(make_lanes(run, lanes), GiveOrder::kOrdered, halt, Precedence::kOthersFirst);
+    EXPECT_TRUE(halt.result().has_value());
+    EXPECT_EQ(run.given, first_numbers(300)) << lanes << " lanes";
+    EXPECT_LE(run.most_in_flight, static_cast<int>(lanes));
+  }
+  // Both in the thread that has not given way yet, and in the one that has.
+  for (const bool throws : {false, true})
+    for (const Step step : {Step::kTake, Step::kWork, Step::kGive})
+      for (const std::uint64_t at : {0U, 1U, 49U}) {
+        Story run{.items = 50, .fails_in = step, .fails_at = at, .throws = throws};
+        Halt halt;
+        run_ordered(make_lanes(run, 2), GiveOrder::kOrdered, halt, Precedence::kOthersFirst);
+        ASSERT_FALSE(halt.result().has_value());
+        if (throws) {
+          EXPECT_EQ(halt.result().error().message, "thrown");
+        } else {
+          EXPECT_EQ(halt.result().error().message, "item " + std::to_string(at));
+          EXPECT_EQ(run.given, first_numbers(at));
+        }
+      }
+}
+
+// Computes for a millisecond of this thread's own time.
+void compute() {
+  const auto now = [] {
+    timespec time{};
+    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+  };
+  const auto end = now() + std::chrono::milliseconds(1);
+  while (now() < end) {
+  }
+}
+
+TEST(OrderedStage, StopsGivingWayWhereOthersTakeAll) {
+  class ComputingLane final : public Lane {
+   public:
+    Result<bool, Error> take(std::uint64_t index) override { return index < 600; }
+    Result<void, Error> work(std::uint64_t) override {
+      compute();
+      return success();
+    }
+    Result<void, Error> give(std::uint64_t) override { return success(); }
+  };
+  std::atomic<bool> done{false};
+  std::vector<std::thread> others;
+  for (unsigned i = 0; i < 2 * core_count(); ++i) {
+    others.emplace_back([&] {
+      while (!done) compute();
+    });
+  }
+  std::vector<std::unique_ptr<Lane>> lanes;
+  for (unsigned i = 0; i < core_count() + 1; ++i)
+    lanes.push_back(std::make_unique<ComputingLane>());
+  Halt halt;
+  const auto start = steady_clock::now();
+  run_ordered(lanes, GiveOrder::kOrdered, halt, Precedence::kOthersFirst);
+  const auto took = steady_clock::now() - start;
+  done = true;
+  for (std::thread& other : others) other.join();
+  EXPECT_TRUE(halt.result().has_value());
+  // What others leave is 1/700 of a core: giving way to the end takes minutes.
+  EXPECT_LT(took, std::chrono::seconds(40));
+}
+
+TEST(OrderedStage, ALaneStarvesThatWaitsFarLongerThanItRuns) {
+  using std::chrono::milliseconds;
+  EXPECT_FALSE(starves({.ran = milliseconds(0), .waited = milliseconds(50)}));
+  EXPECT_TRUE(starves({.ran = milliseconds(0), .waited = milliseconds(51)}));
+  EXPECT_FALSE(starves({.ran = milliseconds(10), .waited = milliseconds(210)}));
+  EXPECT_TRUE(starves({.ran = milliseconds(10), .waited = milliseconds(211)}));
+}
+
+TEST(Thread, LeavesCoresToOthersAndKnowsItsTime) {
+  bool left = false;
+  int policy = -1;
+  CoreTime before;
+  CoreTime after;
+  Thread([&] {
+    before = core_time();
+    for (int i = 0; i < 20; ++i) compute();
+    after = core_time();
+    left = leave_cores_to_others();
+    policy = ::sched_getscheduler(0);
+  }).join();
+  EXPECT_EQ(left, policy == SCHED_IDLE);
+  if (after.ran.count() > 0) {
+    EXPECT_GE(after.ran - before.ran, std::chrono::milliseconds(10));
+  }
+  EXPECT_GE(after.waited, before.waited);
+  EXPECT_NE(::sched_getscheduler(0), SCHED_IDLE);  // not this one
 }
 
 TEST(OrderedStage, WithoutOrderTheEarliestFailureIsReported) {
