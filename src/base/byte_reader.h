@@ -1,5 +1,8 @@
 #pragma once
 // ByteReader, ByteWriter: the one place where integers meet bytes.
+#include <array>
+#include <bit>
+#include <concepts>
 #include <cstdint>
 #include <optional>
 
@@ -10,22 +13,34 @@ namespace sealane {
 
 enum class Endian : std::uint8_t { kBig, kLittle };
 
-// Writes `value` at the start of `out`. REQUIRES: out.size() >= sizeof(T).
+// The bytes of `value` in the other order.
 template <class T>
-constexpr void store_integer(MutableByteSpan out, T value, Endian endian = Endian::kBig) {
-  for (std::size_t i = 0; i < sizeof(T); ++i) {
-    const std::size_t shift = 8 * (endian == Endian::kBig ? sizeof(T) - 1 - i : i);
-    out[i] = static_cast<std::byte>(static_cast<std::uint64_t>(value) >> shift);
-  }
+constexpr T swap_bytes(T value) {
+  if constexpr (sizeof(T) == 1) return value;
+  if constexpr (sizeof(T) == 2) return static_cast<T>(__builtin_bswap16(value));
+  if constexpr (sizeof(T) == 4) return static_cast<T>(__builtin_bswap32(value));
+  if constexpr (sizeof(T) == 8) return static_cast<T>(__builtin_bswap64(value));
 }
-template <class T>
+constexpr bool is_native(Endian endian) {
+  return (endian == Endian::kLittle) == (std::endian::native == std::endian::little);
+}
+
+// Both are one instruction or two: g++ 12 leaves a loop over the bytes one.
+//
+// Writes `value` at the start of `out`. REQUIRES: out.size() >= sizeof(T).
+template <std::unsigned_integral T>
+constexpr void store_integer(MutableByteSpan out, T value, Endian endian = Endian::kBig) {
+  if (!is_native(endian)) value = swap_bytes(value);
+  const auto bytes = std::bit_cast<std::array<std::byte, sizeof(T)>>(value);
+  for (std::size_t i = 0; i < sizeof(T); ++i) out[i] = bytes[i];
+}
+// REQUIRES: in.size() >= sizeof(T).
+template <std::unsigned_integral T>
 constexpr T load(ByteSpan in, Endian endian = Endian::kBig) {
-  std::uint64_t value = 0;
-  for (std::size_t i = 0; i < sizeof(T); ++i) {
-    const std::size_t index = endian == Endian::kBig ? i : sizeof(T) - 1 - i;
-    value = (value << 8) | std::to_integer<std::uint64_t>(in[index]);
-  }
-  return static_cast<T>(value);
+  std::array<std::byte, sizeof(T)> bytes{};
+  for (std::size_t i = 0; i < sizeof(T); ++i) bytes[i] = in[i];
+  const T value = std::bit_cast<T>(bytes);
+  return is_native(endian) ? value : swap_bytes(value);
 }
 
 // Reads from a span that must outlive it. Every read says whether enough was left; after a failed
