@@ -67,10 +67,11 @@ struct Ends {
       copy_bytes(out->second, buffer.begin());
       from.output_sent();
       to.receive_in_place(PathId{0}, buffer, now);
-      while (const auto message = to.next_message()) {
-        benchmark::DoNotOptimize(message->payload.data());
+      to.take_messages([&](MessageType, ByteSpan payload) {
+        benchmark::DoNotOptimize(payload.data());
         ++messages;
-      }
+        return true;
+      });
     }
     while (from.next_event()) {
     }

@@ -10,6 +10,25 @@
 
 namespace sealane::session {
 
+// The message at the front of `rest`, which then begins behind it. False: `rest` is empty or cut,
+// and nothing is changed. (Not an optional: g++ 12 would pass each message through memory twice.)
+inline bool take_message(ByteSpan& rest, Message& message) {
+  if (rest.size() < kMessageHeaderSize) return false;
+  const auto header = load<std::uint64_t>(rest, Endian::kLittle);
+  const auto size = static_cast<std::size_t>(header >> 32);
+  if (rest.size() - kMessageHeaderSize < size) return false;
+  message.type = MessageType{static_cast<std::uint32_t>(header)};
+  message.flags = std::to_integer<std::uint8_t>(rest[8]);
+  message.payload = rest.subspan(kMessageHeaderSize, size);
+  rest = rest.subspan(kMessageHeaderSize + size);
+  return true;
+}
+inline std::optional<Message> take_message(ByteSpan& rest) {
+  Message message;
+  if (!take_message(rest, message)) return std::nullopt;
+  return message;
+}
+
 // Holds at most one packet in the caller's buffer (the newest) and any number in its own.
 class Inbox {
  public:
@@ -35,6 +54,16 @@ class Inbox {
   const SessionId& next_from() const { return queue_.empty() ? lent_from_ : queue_.front().from; }
   // The next message, oldest packet first; its payload is valid until the next call.
   std::optional<Next> take();
+  // The same, but only a message of a lent packet that nothing waits before, and only where
+  // `wanted` says so of it. False: see take().
+  template <class Wanted>
+  bool take_lent_if(const Wanted& wanted, Message& message) {
+    if (!queue_.empty()) return false;
+    ByteSpan rest = lent_;
+    if (!take_message(rest, message) || !wanted(message)) return false;
+    lent_ = rest;
+    return true;
+  }
 
   void release_idle();
   bool holds_idle() const { return !free_.empty(); }
@@ -55,16 +84,5 @@ class Inbox {
   Bytes finished_;  // of the packet whose last message was taken last
   std::size_t kept_bytes_ = 0;
 };
-
-// The message at the front of `rest`, which then begins behind it. Nothing: `rest` is empty or cut.
-inline std::optional<Message> take_message(ByteSpan& rest) {
-  if (rest.size() < kMessageHeaderSize) return std::nullopt;
-  const std::uint32_t size = load<std::uint32_t>(rest.subspan(4, 4), Endian::kLittle);
-  if (rest.size() - kMessageHeaderSize < size) return std::nullopt;
-  Message message{MessageType{load<std::uint32_t>(rest.first(4), Endian::kLittle)},
-                  std::to_integer<std::uint8_t>(rest[8]), rest.subspan(kMessageHeaderSize, size)};
-  rest = rest.subspan(kMessageHeaderSize + size);
-  return message;
-}
 
 }  // namespace sealane::session

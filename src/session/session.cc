@@ -258,6 +258,7 @@ std::optional<SessionEvent> Session::next_event() {
 }
 
 std::optional<Received> Session::next_message() { return impl_->next_message(); }
+void Session::take_messages(MessageSink sink, void* target) { impl_->take_messages(sink, target); }
 std::optional<SteadyTime> Session::deadline() const { return impl_->deadline(); }
 void Session::on_deadline(SteadyTime now) { impl_->on_deadline(now); }
 

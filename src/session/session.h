@@ -6,10 +6,12 @@
 // next_event() and next_output(), wait for deadline(). Messages go in by send() and come out of
 // next_message() or next_event(). close() flushes; then drain the output until state() is kClosed.
 #include <array>
+#include <concepts>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <variant>
 
@@ -331,6 +333,17 @@ class Session {
   std::optional<SessionEvent> next_event();
   // Only the messages, faster; nothing: no message is there, but perhaps an event.
   std::optional<Received> next_message();
+  // Only the messages, fastest: gives each to `sink`, until it returns false or none is there. It
+  // may send, close and abort, but not take messages or events, nor give input.
+  template <std::predicate<MessageType, ByteSpan> Sink>
+  void take_messages(Sink&& sink) {
+    using Target = std::remove_reference_t<Sink>;
+    take_messages(
+        [](void* target, MessageType type, ByteSpan payload) {
+          return static_cast<bool>((*static_cast<Target*>(target))(type, payload));
+        },
+        std::addressof(sink));
+  }
   std::optional<SteadyTime> deadline() const;
   void on_deadline(SteadyTime now);
 
@@ -381,6 +394,8 @@ class Session {
 
  private:
   struct Impl;
+  using MessageSink = bool (*)(void* target, MessageType type, ByteSpan payload);
+  void take_messages(MessageSink sink, void* target);
   std::unique_ptr<Impl> impl_;
 };
 

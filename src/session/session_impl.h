@@ -121,6 +121,8 @@ struct Session::Impl final : Outbox::Cutter {
   void undecryptable(PathId from, ByteSpan datagram);
   void retry_parked();
   std::optional<Received> next_message();
+  void take_messages(MessageSink sink, void* target);
+  void count_message(std::size_t payload_bytes);
 
   // ---- session_send.cc ----
   std::optional<std::pair<PathId, ByteSpan>> next_output();

@@ -548,18 +548,39 @@ std::optional<Received> Session::Impl::next_message() {
           state == SessionState::kClosed ? std::nullopt : handle_internal(next->from, *message);
       if (!message) continue;
     }
-    ++statistics.messages_received;
-    statistics.payload_bytes_received += message->payload.size();
-    if (state == SessionState::kNegotiation && search) {
-      search->on_user_message(now);
-      progress();
-    }
-    if (statistics.messages_received == options.close_after_messages) {
-      finish(CloseReason::kMessageCount);
-    }
+    count_message(message->payload.size());
     return Received{message->type, message->payload};
   }
   return std::nullopt;
+}
+
+void Session::Impl::count_message(std::size_t payload_bytes) {
+  ++statistics.messages_received;
+  statistics.payload_bytes_received += payload_bytes;
+  if (state == SessionState::kNegotiation && search) {
+    search->on_user_message(now);
+    progress();
+  }
+  if (statistics.messages_received == options.close_after_messages) {
+    finish(CloseReason::kMessageCount);
+  }
+}
+
+void Session::Impl::take_messages(MessageSink sink, void* target) {
+  for (;;) {
+    // Nearly all messages come this way: they lie in the packet that has just been opened, and are
+    // neither ours nor in pieces. The sink may change everything, so nothing is kept across it.
+    const auto is_plain = [](const Message& next) {
+      return is_users(next.type) && (next.flags & kFragmented) == 0;
+    };
+    Message plain;
+    while (!delivery_blocked && inbox.take_lent_if(is_plain, plain)) {
+      count_message(plain.payload.size());
+      if (!sink(target, plain.type, plain.payload)) return;
+    }
+    const auto message = next_message();
+    if (!message || !sink(target, message->type, message->payload)) return;
+  }
 }
 
 }  // namespace sealane::session

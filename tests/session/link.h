@@ -48,7 +48,9 @@ class Endpoint {
 class Node final : public Endpoint {
  public:
   Node(Identities identities, Options options, std::uint64_t seed)
-      : random(seed), session(std::move(identities), std::move(options), random) {}
+      : random(seed),
+        session(std::move(identities), std::move(options), random),
+        by_sink(seed % 2 != 0) {}
 
   void start(SteadyTime now, WallTime wall) {
     SEALANE_CHECK(session.start(ids.next(wall, random), now, wall).has_value());
@@ -79,6 +81,12 @@ class Node final : public Endpoint {
 
   void take_events() {
     if (!reading) return;
+    if (by_sink) {
+      session.take_messages([this](MessageType type, ByteSpan payload) {
+        received.emplace_back(type, to_text(payload));
+        return true;
+      });
+    }
     while (auto event = session.next_event()) {
       if (const auto* message = std::get_if<Received>(&*event)) {
         received.emplace_back(message->type, to_text(message->payload));
@@ -110,6 +118,7 @@ class Node final : public Endpoint {
   SeededRandom random;
   SessionIdSource ids;
   Session session;
+  const bool by_sink;  // messages are taken by take_messages(); else they are events
   Bytes buffer;
   bool reading = true;
   std::vector<std::pair<MessageType, std::string>> received;

@@ -324,6 +324,43 @@ TEST(Session, MessagesInTheCallersBufferAreTakenOrKept) {
   EXPECT_FALSE(session.next_message().has_value());
 }
 
+TEST(Session, MessagesAreHandedOverUntilTheSinkHasEnough) {
+  TwoNodes nodes;
+  ASSERT_TRUE(nodes.establish());
+  nodes.b.reading = false;
+  Session& session = nodes.b.session;
+  Texts got;
+  std::size_t wanted = 2;
+  const auto take = [&] {
+    session.take_messages([&](MessageType type, ByteSpan payload) {
+      got.emplace_back(type, to_text(payload));
+      // What a handler may do meanwhile.
+      EXPECT_TRUE(session.send(kReadWrite, payload, nodes.link.now()).has_value());
+      return got.size() < wanted;
+    });
+  };
+  // Two packets: the first is kept by the session when the second comes.
+  for (const char* text : {"one", "two", "three"}) nodes.send(nodes.a, text);
+  nodes.link.run_for(1s);
+  nodes.send(nodes.a, "four", channel_type(ChannelId{7}));
+  nodes.send(nodes.a, "");
+  nodes.link.run_for(1s);
+  take();
+  EXPECT_EQ(got, (Texts{{kReadWrite, "one"}, {kReadWrite, "two"}}));
+  wanted = 4;
+  take();
+  EXPECT_EQ(got.size(), 4u);
+  EXPECT_EQ(got.back(), (Texts::value_type{channel_type(ChannelId{7}), "four"}));
+  // Nothing more comes of a session that the sink ends.
+  session.take_messages([&](MessageType, ByteSpan payload) {
+    EXPECT_TRUE(payload.empty());
+    session.abort(nodes.link.now());
+    return true;
+  });
+  EXPECT_FALSE(session.next_message().has_value());
+  EXPECT_EQ(session.statistics(nodes.link.now()).messages_received, 5u);
+}
+
 TEST(Session, AfterTheAgreedNumberOfMessagesItCloses) {
   Options options;
   options.close_after_messages = 2;
