@@ -18,7 +18,7 @@ constexpr std::size_t kInFirstBlock = crypto::ChaCha20::kBlockSize - kEncryptedH
 constexpr std::size_t kPiece = 8 * 1024;
 static_assert(kPiece % crypto::ChaCha20::kBlockSize == 0);
 // Below this the one-shot Poly1305 is faster than the incremental one.
-constexpr std::size_t kShortMessages = 256;
+constexpr std::size_t kShortMessages = 64;
 
 constexpr std::string_view kMacKeyMask = "github.com/xaionaro-go/secureio ";
 static_assert(kMacKeyMask.size() == 32);
@@ -106,37 +106,44 @@ void PacketKey::seal(PacketId id, PacketIdMask mask, MutableByteSpan packet) {
   SEALANE_CHECK(static_cast<std::uint64_t>(id) != 0);
   const MacKey mac_key = mac_key_from(id, mac_key_input_.expose());
   const MutableByteSpan messages = packet.subspan(kPacketHeaderSize);
-  ByteArray<64> block = first_block(id);
   const ByteArray<8> nonce = encode_id(static_cast<std::uint64_t>(id));
-  const MutableByteSpan head = messages.first(std::min(messages.size(), kInFirstBlock));
+  const auto write_header = [&](ByteSpan checksum) {
+    const MutableByteSpan length = packet.subspan(kLengthAt, 4);
+    store_integer(length, static_cast<std::uint32_t>(messages.size()), Endian::kLittle);
+    copy_bytes(crypto::poly1305(mac_key.expose(), length), packet.begin() + kHeaderChecksumAt);
+    copy_bytes(checksum, packet.begin() + kMessagesChecksumAt);
+    copy_bytes(encode_id(static_cast<std::uint64_t>(id) ^ static_cast<std::uint64_t>(mask)),
+               packet.begin());
+  };
+  if (messages.size() <= kPiece) {
+    // Small enough to be in the cache when it is encrypted, all of it at once.
+    write_header(messages_checksum(mac_key, messages));
+    if (cipher_) cipher_->xor_in_place(nonce, 0, packet.subspan(kHeaderChecksumAt));
+    return;
+  }
+  ByteArray<64> block = first_block(id);
+  const MutableByteSpan head = messages.first(kInFirstBlock);
   MutableByteSpan rest = messages.subspan(head.size());
-
-  ByteArray<16> checksum;
-  if (messages.size() <= kShortMessages) {
-    checksum = crypto::poly1305(mac_key.expose(), messages);
-    if (cipher_) cipher_->xor_in_place(nonce, 1, rest);
-  } else {
-    authenticator_.start(mac_key.expose());
-    authenticator_.update(head);
-    if (cipher_) cipher_->start(nonce, 1);
-    while (!rest.empty()) {
-      const MutableByteSpan piece = rest.first(std::min(rest.size(), kPiece));
-      authenticator_.update(piece);
-      if (cipher_) cipher_->proceed(piece);
-      rest = rest.subspan(piece.size());
-    }
-    checksum = authenticator_.finish();
+  authenticator_.start(mac_key.expose());
+  authenticator_.update(head);
+  if (cipher_) cipher_->start(nonce, 1);
+  while (!rest.empty()) {
+    const MutableByteSpan piece = rest.first(std::min(rest.size(), kPiece));
+    authenticator_.update(piece);
+    if (cipher_) cipher_->proceed(piece);
+    rest = rest.subspan(piece.size());
   }
   xor_bytes(head, ByteSpan(block).subspan(kEncryptedHeader));
-
-  const MutableByteSpan length = packet.subspan(kLengthAt, 4);
-  store_integer(length, static_cast<std::uint32_t>(messages.size()), Endian::kLittle);
-  copy_bytes(crypto::poly1305(mac_key.expose(), length), packet.begin() + kHeaderChecksumAt);
-  copy_bytes(checksum, packet.begin() + kMessagesChecksumAt);
+  write_header(authenticator_.finish());
   xor_bytes(packet.subspan(kHeaderChecksumAt, kEncryptedHeader), block);
-  copy_bytes(encode_id(static_cast<std::uint64_t>(id) ^ static_cast<std::uint64_t>(mask)),
-             packet.begin());
   cleanse(block);
+}
+
+ByteArray<16> PacketKey::messages_checksum(const MacKey& key, ByteSpan messages) {
+  if (messages.size() <= kShortMessages) return crypto::poly1305(key.expose(), messages);
+  authenticator_.start(key.expose());
+  authenticator_.update(messages);
+  return authenticator_.finish();
 }
 
 Result<OpenedHeader, PacketError> PacketKey::peek_header(
@@ -177,9 +184,9 @@ Result<ByteSpan, PacketError> PacketKey::open_messages(const OpenedHeader& heade
   xor_bytes(head, header.keystream_.expose());
 
   ByteArray<16> checksum;
-  if (messages.size() <= kShortMessages) {
+  if (messages.size() <= kPiece) {
     if (cipher_) cipher_->xor_in_place(nonce, 1, rest);
-    checksum = crypto::poly1305(header.mac_key_.expose(), messages);
+    checksum = messages_checksum(header.mac_key_, messages);
   } else {
     authenticator_.start(header.mac_key_.expose());
     authenticator_.update(head);

@@ -117,6 +117,7 @@ class PacketKey {
  private:
   PacketKey(PacketClass packet_class, ByteSpan key);
   ByteArray<64> first_block(PacketId id);
+  ByteArray<16> messages_checksum(const MacKey& key, ByteSpan messages);
 
   PacketClass class_;
   Secret<struct MacKeyInputTag, 24> mac_key_input_;  // of a plain one: zeros
