@@ -23,6 +23,10 @@ using session::MessageType;
 
 // Rounds of reading, or of sending what others add meanwhile, before somebody else gets a turn.
 constexpr int kRounds = 16;
+// So much of small packets leaves together where the transport can send them with one call.
+constexpr std::size_t kBurst = 48 * 1024;
+// The part of a packet, or of a burst of small ones, that makes another round of sending worth it.
+constexpr std::size_t kWorthSending = 8;
 constexpr std::size_t kFirstPipe = 4 * 1024;
 constexpr std::chrono::milliseconds kBlockedTurn{20};
 // How long one of several addresses of a name is tried before the next.
@@ -316,40 +320,52 @@ Result<void, Error> Lane::Impl::wait_for(Lock& lock, SteadyTime deadline,
   return success();
 }
 
-bool Lane::Impl::push_now() {
+bool Lane::Impl::push(Amount amount) {
+  std::optional<Core> hold;
   if (waiting_forbidden() && !driving()) {
     // Two lanes whose handlers send to each other must not wait for each other's lock.
-    const Core hold(*this, std::try_to_lock);
-    if (!hold.held()) {
-      post(&Impl::flush_due);
+    hold.emplace(*this, std::try_to_lock);
+    if (!hold->held()) {
+      post(&Impl::after_input);
       return false;
     }
-    drive();
+  } else {
+    hold.emplace(*this);
+  }
+  if (amount == Amount::kBurst && core.queued_bytes() + core.packet_size() < kBurst && collect()) {
     return true;
   }
-  const Core hold(*this);
   drive();
   return true;
+}
+
+LaneTicket Lane::Impl::append(MessageType type, ByteSpan payload, Leave leave) {
+  LaneTicket ticket = kNoTicket;
+  bool plan = false;
+  {
+    const std::lock_guard lock(batch_mutex);
+    if (!open || !batch.append(type, payload)) return kNoTicket;
+    ticket = LaneTicket{batch_ticket};
+    plan = leave == Leave::kLater && !flush_planned && send_delay.count() > 0;
+    if (plan) flush_planned = true;
+  }
+  if (plan) {
+    post(&Impl::plan_flush);
+  } else if (leave == Leave::kLater && send_delay.count() == 0) {
+    push_now();
+  }
+  return ticket;
 }
 
 Result<std::optional<LaneTicket>, Error> Lane::Impl::send(MessageType type, ByteSpan payload,
                                                           Leave leave, bool may_wait,
                                                           SteadyTime deadline) {
-  Lock lock(batch_mutex);
   for (;;) {
-    if (!open) return closed_error(closed_why);
-    if (batch.append(type, payload)) {
-      const LaneTicket ticket{batch_ticket};
-      const bool plan = leave == Leave::kLater && !flush_planned && send_delay.count() > 0;
-      if (plan) flush_planned = true;
-      lock.unlock();
-      if (plan) {
-        post(&Impl::flush_due);
-      } else if (leave == Leave::kLater && send_delay.count() == 0) {
-        push_now();
-      }
-      return std::optional(ticket);
+    if (const auto added = append(type, payload, leave); added != kNoTicket) {
+      return std::optional(added);
     }
+    Lock lock(batch_mutex);
+    if (!open) return closed_error(closed_why);
     if (batch.empty()) {
       lock.unlock();
       SEALANE_TRY(const LaneTicket ticket, send_large(type, payload, may_wait, deadline));
@@ -358,7 +374,7 @@ Result<std::optional<LaneTicket>, Error> Lane::Impl::send(MessageType type, Byte
     // It is full: this thread seals and sends it, unless the transport is.
     const std::uint64_t full = batch_ticket;
     lock.unlock();
-    push_now();
+    push(Amount::kBurst);
     lock.lock();
     if (batch_ticket != full || !open) continue;
     if (!may_wait) {
@@ -412,15 +428,16 @@ Result<LaneTicket, Error> Lane::Impl::send_large(MessageType type, ByteSpan payl
 // ---- with core_mutex ----------------------------------------------------------------------------
 
 // The open batch, if anything is in it, goes into the session's queue; unless that is full.
-void Lane::Impl::collect() {
+bool Lane::Impl::collect() {
   const Lock lock(batch_mutex);
-  if (batch.empty()) return;
+  if (batch.empty()) return false;
   const auto taken = core.send_batch(batch, IoLoop::now());
-  if (!taken.has_value()) return;
+  if (!taken.has_value()) return false;
   pending.push_back({batch_ticket, static_cast<std::uint64_t>(taken.value())});
   ++batch_ticket;
   batch_full = false;
   wake();
+  return true;
 }
 
 void Lane::Impl::drive() {
@@ -429,8 +446,13 @@ void Lane::Impl::drive() {
     send_output();
     if (transport_full.load(std::memory_order_relaxed) || transport_lost || write_lost) break;
     const Lock lock(batch_mutex);
-    // What others added meanwhile goes along if a packet is full, else with the next flush.
-    if (batch.empty() || batch.packet_size() < core.packet_size() / 2 || round == kRounds) break;
+    // What others added meanwhile goes along if it is worth a packet, else with the next flush. In
+    // a flood this thread so goes on sending while producers only append.
+    if (batch.empty() ||
+        batch.packet_size() < std::max(core.packet_size(), kBurst) / kWorthSending ||
+        round == kRounds) {
+      break;
+    }
   }
   publish();
   rearm_timer();
@@ -585,17 +607,19 @@ void Lane::Impl::on_timer() {
   after_input();
 }
 
-void Lane::Impl::flush_due() {
+void Lane::Impl::plan_flush() {
   if (!flush_timer || close_by) return;
   flush_timer->at(IoLoop::now() + send_delay, [self = weak_from_this()] {
-    const auto lane = self.lock();
-    if (!lane) return;
-    {
-      const Lock lock(lane->batch_mutex);
-      lane->flush_planned = false;
-    }
-    lane->after_input();
+    if (const auto lane = self.lock()) lane->flush_due();
   });
+}
+
+void Lane::Impl::flush_due() {
+  {
+    const Lock lock(batch_mutex);
+    flush_planned = false;
+  }
+  after_input();
 }
 
 void Lane::Impl::wait_readable() {
@@ -616,7 +640,9 @@ void Lane::Impl::on_readable() {
     bool more = true;
     for (int round = 0; more && round < kRounds; ++round) {
       if (!transport || transport_lost || !core.wants_input()) break;
-      const auto read = transport->receive([this](MutableByteSpan packet) { deliver(packet); });
+      const SteadyTime now = IoLoop::now();
+      const auto read =
+          transport->receive([this, now](MutableByteSpan packet) { deliver(packet, now); });
       if (!read.has_value()) {
         transport_lost = read.error().code == NetworkErrorCode::kClosed
                              ? std::string("the peer closed the connection")
@@ -633,9 +659,9 @@ void Lane::Impl::on_readable() {
   after_input();
 }
 
-void Lane::Impl::deliver(MutableByteSpan packet) {
+void Lane::Impl::deliver(MutableByteSpan packet, SteadyTime now) {
   const Core hold(*this);
-  core.receive_in_place(session::PathId{0}, packet, IoLoop::now());
+  core.receive_in_place(session::PathId{0}, packet, now);
   take_events();
   core.keep_undelivered();  // the buffer is used again
 }
@@ -668,18 +694,16 @@ void Lane::Impl::after_input() {
 
 void Lane::Impl::take_events() {
   for (;;) {
-    {
+    if (input_waits) {
       const Lock lock(batch_mutex);
-      if (pipe_size >= receive_limit) {
-        input_waits = true;
-        return;
-      }
+      if (pipe_size >= receive_limit) return;
       input_waits = false;
     }
-    while (const auto message = core.next_message()) {
-      dispatch(*message);
-      if (input_waits) return;
-    }
+    core.take_messages([this](MessageType type, ByteSpan payload) {
+      dispatch(type, payload);
+      return !input_waits.load(std::memory_order_relaxed);
+    });
+    if (input_waits) return;
     const auto event = core.next_event();
     if (!event) break;
     take_event(*event);
@@ -688,7 +712,9 @@ void Lane::Impl::take_events() {
 }
 
 void Lane::Impl::take_event(const session::SessionEvent& event) {
-  if (const auto* message = std::get_if<session::Received>(&event)) return dispatch(*message);
+  if (const auto* message = std::get_if<session::Received>(&event)) {
+    return dispatch(message->type, message->payload);
+  }
   if (const auto* closed = std::get_if<session::Closed>(&event)) {
     const Lock lock(batch_mutex);
     closed_why = sentence(*closed);
@@ -735,6 +761,7 @@ void Lane::Impl::tell_problem(std::optional<Channel> channel, LaneEventKind kind
 
 void Lane::Impl::update_state() {
   const auto core_state = core.state();
+  if (core_state == std::exchange(seen_state, core_state)) return;
   if (core_state == session::SessionState::kEstablished ||
       core_state == session::SessionState::kClosing) {
     bool news = false;
@@ -753,8 +780,8 @@ void Lane::Impl::update_state() {
   }
 }
 
-void Lane::Impl::dispatch(const session::Received& message) {
-  const auto type = static_cast<std::uint32_t>(message.type);
+void Lane::Impl::dispatch(MessageType message_type, ByteSpan payload) {
+  const auto type = static_cast<std::uint32_t>(message_type);
   const std::uint64_t version = published_version.load(std::memory_order_acquire);
   if (type != cached_type || version != cached_version) {
     const std::lock_guard lock(handlers_mutex);
@@ -765,15 +792,15 @@ void Lane::Impl::dispatch(const session::Received& message) {
   }
   if (cached_handler) {
     // Only this function lets go of it, so a handler may replace itself.
-    if (cached_handler->plain) return cached_handler->plain(message.payload);
-    auto result = cached_handler->checked.on_message(message.payload);
+    if (cached_handler->plain) return cached_handler->plain(payload);
+    auto result = cached_handler->checked.on_message(payload);
     if (result.has_value()) return;
-    return tell_problem(lane_channel(message.type), LaneEventKind::kHandlerFailed,
+    return tell_problem(lane_channel(message_type), LaneEventKind::kHandlerFailed,
                         std::move(result.error()));
   }
-  if (message.type != MessageType::kReadWrite || message.payload.empty()) return;
+  if (message_type != MessageType::kReadWrite || payload.empty()) return;
   const Lock lock(batch_mutex);
-  const std::size_t size = message.payload.size();
+  const std::size_t size = payload.size();
   if (pipe.size() - pipe_size < size) {
     Bytes larger(std::max({kFirstPipe, 2 * pipe.size(), pipe_size + size}));
     const std::size_t first = std::min(pipe_size, pipe.size() - pipe_begin);
@@ -785,8 +812,8 @@ void Lane::Impl::dispatch(const session::Received& message) {
   }
   const std::size_t end = (pipe_begin + pipe_size) % pipe.size();
   const std::size_t first = std::min(size, pipe.size() - end);
-  copy_bytes(message.payload.first(first), pipe.begin() + static_cast<std::ptrdiff_t>(end));
-  copy_bytes(message.payload.subspan(first), pipe.begin());
+  copy_bytes(payload.first(first), pipe.begin() + static_cast<std::ptrdiff_t>(end));
+  copy_bytes(payload.subspan(first), pipe.begin());
   pipe_size += size;
   if (pipe_size >= receive_limit) input_waits = true;
   wake();
@@ -835,6 +862,8 @@ Result<void, Error> Lane::wait_established(SteadyTime deadline) {
 
 Result<LaneTicket, Error> Lane::send(Channel channel, ByteSpan message, SteadyTime deadline) {
   if (channel > kMaxChannel) return Error{ErrorKind::kUsage, "there is no such channel"};
+  const LaneTicket added = impl_->append(type_of(channel), message, Impl::Leave::kLater);
+  if (added != Impl::kNoTicket) return added;
   SEALANE_TRY(const auto ticket,
               impl_->send(type_of(channel), message, Impl::Leave::kLater, true, deadline));
   return *ticket;

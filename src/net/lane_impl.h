@@ -47,7 +47,8 @@ struct Lane::Impl : std::enable_shared_from_this<Lane::Impl> {
 
   // On the loop's thread, once. `transport` may be read by somebody else, who calls deliver().
   void start(std::unique_ptr<PacketTransport> over);
-  void deliver(MutableByteSpan packet);  // on the loop's thread, any number, then after_input()
+  // On the loop's thread, any number, then after_input().
+  void deliver(MutableByteSpan packet, SteadyTime now);
   void after_input();
   void lose_transport(std::string reason);
   session::Reframer make_reframer();
@@ -55,6 +56,10 @@ struct Lane::Impl : std::enable_shared_from_this<Lane::Impl> {
   // ---- producers ----
   // kLater: it leaves with the next flush, which is planned here. kNow: the caller pushes.
   enum class Leave : std::uint8_t { kLater = 1, kNow };
+  // The short way, where there is room in what is being filled; kNoTicket: send() has to see to it.
+  // (Not an optional: g++ 12 would pass each ticket through memory.)
+  static constexpr LaneTicket kNoTicket{0};
+  LaneTicket append(session::MessageType type, ByteSpan payload, Leave leave);
   Result<std::optional<LaneTicket>, Error> send(session::MessageType type, ByteSpan payload,
                                                 Leave leave, bool may_wait, SteadyTime deadline);
   Result<LaneTicket, Error> write(ByteSpan bytes, Leave leave, SteadyTime deadline);
@@ -62,7 +67,10 @@ struct Lane::Impl : std::enable_shared_from_this<Lane::Impl> {
                                        SteadyTime deadline);
   // Gives what is being filled to the session and the transport, in this thread. False: somebody
   // else drives, and this thread must not wait for it.
-  bool push_now();
+  bool push_now() { return push(Amount::kAll); }
+  // kBurst: the transport waits for as much as it can send at once, or for the next flush.
+  enum class Amount : std::uint8_t { kAll = 1, kBurst };
+  bool push(Amount amount);
   Result<void, Error> wait_for(Lock& lock, SteadyTime deadline, const std::function<bool()>& done);
   bool waiting_forbidden() const;
   bool driving() const {
@@ -74,8 +82,8 @@ struct Lane::Impl : std::enable_shared_from_this<Lane::Impl> {
   void check_waits();  // on the loop's thread
 
   // ---- with core_mutex ----
-  class Core;  // holds it, or knows that this thread does
-  void collect();
+  class Core;      // holds it, or knows that this thread does
+  bool collect();  // whether it took something
   void drive();
   void send_output();
   void publish();
@@ -84,7 +92,7 @@ struct Lane::Impl : std::enable_shared_from_this<Lane::Impl> {
   void take_events();
   void take_event(const session::SessionEvent& event);
   void update_state();
-  void dispatch(const session::Received& message);
+  void dispatch(session::MessageType type, ByteSpan payload);
   void tell(const LaneEvent& event);
   void tell_problem(std::optional<Channel> channel, LaneEventKind kind, Error error);
   void close_when_collected();
@@ -96,6 +104,7 @@ struct Lane::Impl : std::enable_shared_from_this<Lane::Impl> {
   void on_timer();
   void wait_readable();
   void post(void (Impl::*task)());  // from any thread
+  void plan_flush();
   void flush_due();
 
   LaneHost::Impl& host;
@@ -148,6 +157,7 @@ struct Lane::Impl : std::enable_shared_from_this<Lane::Impl> {
   bool close_wanted = false;           // once all that was sent is in the session's queue,
   std::optional<SteadyTime> close_by;  // or at this time
   std::optional<SteadyTime> armed;
+  session::SessionState seen_state = session::SessionState::kNew;  // by update_state()
 
   // ---- the loop's thread ----
   std::unique_ptr<IoLoop::Watch> read_watch;

@@ -345,9 +345,11 @@ class UdpServer : public std::enable_shared_from_this<UdpServer> {
     if (!watch_) return;
     const auto self = shared_from_this();
     for (int round = 0; round < kRounds; ++round) {
-      const auto got = receive_udp(
-          descriptor_->get(), host_.arena,
-          [this](MutableByteSpan packet, const SocketAddress& from) { deliver(packet, from); });
+      const SteadyTime now = IoLoop::now();
+      const auto got = receive_udp(descriptor_->get(), host_.arena,
+                                   [this, now](MutableByteSpan packet, const SocketAddress& from) {
+                                     deliver(packet, from, now);
+                                   });
       for (const auto& lane : touched_) lane->after_input();
       touched_.clear();
       if (!got.has_value() || got.value() == DatagramRead::kDrained) {
@@ -360,12 +362,12 @@ class UdpServer : public std::enable_shared_from_this<UdpServer> {
     });
   }
 
-  void deliver(MutableByteSpan packet, const SocketAddress& from) {
+  void deliver(MutableByteSpan packet, const SocketAddress& from, SteadyTime now) {
     std::shared_ptr<Lane::Impl> lane;
     if (const auto found = peers_.find(from); found != peers_.end()) lane = found->second.lock();
     if (!lane) lane = first_contact(packet, from);
     if (!lane) return;
-    lane->deliver(packet);
+    lane->deliver(packet, now);
     if (touched_.empty() || touched_.back() != lane) touched_.push_back(std::move(lane));
   }
 

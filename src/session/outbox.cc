@@ -20,8 +20,10 @@ MessageBatch Outbox::fresh() {
 
 void Outbox::recycle(MessageBatch batch) {
   // An oversized one is not worth keeping.
-  if (batch.capacity() == capacity_ && free_.size() < kIdleBuffers)
+  if (batch.capacity() == capacity_ &&
+      free_.size() < std::max(kIdleBuffers, kIdleBytes / capacity_)) {
     free_.push_back(std::move(batch));
+  }
 }
 
 void Outbox::push(MessageBatch batch) {

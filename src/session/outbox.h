@@ -68,7 +68,9 @@ class Outbox {
   std::uint64_t last_closed_ticket() const { return next_ticket_ - 1; }
 
  private:
-  static constexpr std::size_t kIdleBuffers = 4;  // kept for reuse
+  // Kept for reuse: enough for what leaves with one call.
+  static constexpr std::size_t kIdleBuffers = 4;
+  static constexpr std::size_t kIdleBytes = 128 * 1024;
   std::size_t open_size() const { return open_.empty() ? 0 : open_.packet_size(); }
   MessageBatch fresh();
   void push(MessageBatch batch);

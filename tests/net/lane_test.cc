@@ -912,6 +912,35 @@ TEST(Lane, WithoutMergingEachMessageLeavesAtOnce) {
   EXPECT_GE(joined.a->statistics().packets_sent, before + 10);
 }
 
+TEST(Lane, SmallPacketsLeaveSeveralAtOnceAndTheLastOnesSoon) {
+  const Ends ends;
+  LaneOptions small = ends.options(true);
+  LaneOptions other = ends.options(false);
+  for (LaneOptions* options : {&small, &other}) {
+    options->payload_size_limit = 1347;
+    options->negotiate = false;
+  }
+  std::atomic<int> count{0};
+  other.prepare = [&](Lane& lane) {
+    lane.set_handler(Channel{1}, [&](ByteSpan) {
+      ++count;
+      count.notify_all();
+    });
+  };
+  Joined joined;
+  ASSERT_NO_FATAL_FAILURE(joined.join("seqpacket", small, other));
+  // One to a packet; less than a burst at the end, so it is the timer that sends them.
+  std::optional<LaneTicket> last;
+  for (int i = 0; i < 100; ++i) {
+    const auto ticket = joined.a->send(Channel{1}, pattern(1300), soon());
+    ASSERT_TRUE(ticket.has_value());
+    last = ticket.value();
+  }
+  ASSERT_TRUE(joined.a->wait_sent(*last, soon()).has_value());
+  for (int seen = count; seen < 100; seen = count) count.wait(seen);
+  EXPECT_EQ(count, 100);
+}
+
 TEST(Lane, LargeMessagesInFragments) {
   const Ends ends;
   LaneOptions of_a = ends.options(true);

@@ -147,8 +147,9 @@ class Lane {
   Result<void, Error> wait_established(SteadyTime deadline = kNoDeadline);
 
   // ---- messages ----
-  // Appends it to the packet that is being filled, which leaves when it is full or after
-  // send_delay. Waits while the queue is full. Before the lane is established messages are queued.
+  // Appends it to the packet that is being filled, which leaves when it is full (small packets:
+  // when there are enough for one call of the kernel) or after send_delay. Waits while the queue is
+  // full. Before the lane is established messages are queued.
   Result<LaneTicket, Error> send(Channel channel, ByteSpan message,
                                  SteadyTime deadline = kNoDeadline);
   // Without waiting: nothing where send() would wait.
