@@ -1,4 +1,5 @@
-// Any cut of an RDB file gives the same keys, digests and verdict; values kept or not.
+// Any cut of an RDB file gives the same keys, digests and verdict; values kept, copied or not. What
+// can be digested can be copied, and is copied as it is kept.
 #include <algorithm>
 #include <vector>
 
@@ -11,9 +12,11 @@ using namespace sealane;
 
 struct Collector final : backup::RdbHandler {
   std::vector<backup::RdbDigest> digests;
+  std::vector<Bytes> dumps;
   std::uint64_t functions = 0;
   bool on_key(const backup::RdbKey& key) override {
     digests.push_back(key.digest);
+    append_dump(key, dumps.emplace_back(to_bytes(key.key)));
     return true;
   }
   bool on_function(ByteSpan) override {
@@ -21,6 +24,30 @@ struct Collector final : backup::RdbHandler {
     return true;
   }
 };
+
+// Some keys are passed over, some values are too large.
+struct Copier final : backup::RdbHandler {
+  std::vector<Bytes> keys;
+  bool everything = false;
+  bool wants(const backup::RdbKey& key) override { return everything || key.key.size() % 5 != 4; }
+  bool on_key(const backup::RdbKey& key) override {
+    SEALANE_CHECK(!key.too_large || key.value.empty());
+    Bytes& all = keys.emplace_back(to_bytes(key.key));
+    if (!key.too_large) append_dump(key, all);
+    return true;
+  }
+  bool on_function(ByteSpan) override { return false; }
+};
+
+bool copy(ByteSpan input, std::size_t largest, bool in_pieces, Copier& copier) {
+  backup::RdbReader reader(copier, backup::RdbCopying{.largest_value = largest});
+  for (std::size_t at = 0; at < input.size();) {
+    const std::size_t step = std::min(input.size() - at, in_pieces ? 1 + at % 13 : input.size());
+    if (!reader.feed(input.subspan(at, step)).has_value()) return false;
+    at += step;
+  }
+  return reader.finish().has_value();
+}
 
 }  // namespace
 
@@ -43,5 +70,16 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
   SEALANE_CHECK(whole.digests == pieces.digests);
   SEALANE_CHECK(whole.functions == pieces.functions);
   if (good) SEALANE_CHECK(reader.size() == slow.size());
+  for (const std::size_t largest : {std::size_t{64}, std::size_t{1} << 24}) {
+    Copier once;
+    Copier again;
+    const bool copied = copy(input, largest, false, once);
+    SEALANE_CHECK(copied == copy(input, largest, true, again));
+    SEALANE_CHECK(once.keys == again.keys);
+  }
+  Copier all;
+  all.everything = true;
+  const bool copied = copy(input, backup::RdbReader::kMaxValueSize, false, all);
+  if (good) SEALANE_CHECK(copied && all.keys == pieces.dumps);
   return 0;
 }

@@ -10,6 +10,7 @@ namespace sealane::backup {
 namespace {
 
 constexpr std::uint64_t kCrcPolynomial = 0x95ac9329ac4bc9b5;  // reflected
+constexpr std::size_t kKeepPending = 1024 * 1024;             // memory that stays for what comes
 
 struct CrcTables {
   std::array<std::array<std::uint64_t, 256>, 8> t{};
@@ -52,6 +53,7 @@ enum Type : std::uint8_t {
   kTypeHash = 4,
   kTypeZset2 = 5,
   kTypeModule2 = 7,
+  kTypeHashZipmap = 9,
   kTypeListZiplist = 10,
   kTypeSetIntset = 11,
   kTypeZsetZiplist = 12,
@@ -64,6 +66,8 @@ enum Type : std::uint8_t {
   kTypeStream2 = 19,
   kTypeSetListpack = 20,
   kTypeStream3 = 21,
+  kTypeHashExpiring = 24,
+  kTypeHashListpackExpiring = 25,
 };
 
 // What a user calls it: the digest of a list does not depend on the encoding it is stored in.
@@ -100,6 +104,11 @@ char kind_of(std::uint8_t type) {
   }
 }
 
+// Where the value ends is known, but its digest is not.
+bool is_copied_only(std::uint8_t type) {
+  return type == kTypeHashZipmap || type == kTypeHashExpiring || type == kTypeHashListpackExpiring;
+}
+
 // A span of the input, or bytes of its own: an integer as decimal text, an unpacked string.
 class Text {
  public:
@@ -108,6 +117,7 @@ class Text {
   explicit Text(Bytes owned) : owned_(std::move(owned)), is_owned_(true) {}
   explicit Text(std::int64_t number) : Text(to_bytes(std::to_string(number))) {}
   ByteSpan view() const { return is_owned_ ? ByteSpan(owned_) : view_; }
+  bool is_owned() const { return is_owned_; }
 
  private:
   Bytes owned_;
@@ -374,7 +384,21 @@ std::string RdbDigest::hex() const {
 // do) or an error. Nothing is consumed before commit().
 class RdbReader::Cursor {
  public:
-  explicit Cursor(ByteSpan input) : in_(input), total_(input.size()) {}
+  explicit Cursor(ByteSpan input, std::size_t max_string_size = kMaxStringSize)
+      : in_(input), total_(input.size()), max_string_size_(max_string_size) {}
+
+  // From now on string() gives nothing, and need not have all of the string: pass_over() does the
+  // rest. REQUIRES: nothing but tail() is read behind such a string.
+  void pass_strings() { passes_ = true; }
+  std::uint64_t passing() const { return passing_; }
+  // Bytes behind a string that are of no interest.
+  void tail(std::uint64_t size) {
+    if (passing_ > 0) {
+      passing_ += size;
+    } else {
+      raw(size);
+    }
+  }
 
   std::optional<ByteSpan> raw(std::uint64_t count) {
     if (bad()) return std::nullopt;
@@ -428,16 +452,17 @@ class RdbReader::Cursor {
     const Length length = length_or_special();
     if (bad()) return Text();
     if (!length.special) {
-      if (length.value > kMaxStringSize) {
+      if (length.value > max_string_size_) {
         error_ = RdbError::kLimits;
         return Text();
       }
+      if (passes_) return pass(length.value);
       const auto bytes = raw(length.value);
       return bytes ? Text(*bytes) : Text();
     }
     if (length.value <= 2) {
       const auto bytes = raw(std::uint64_t{1} << length.value);
-      return bytes ? Text(little_signed(*bytes)) : Text();
+      return bytes && !passes_ ? Text(little_signed(*bytes)) : Text();
     }
     if (length.value != 3) {
       error_ = RdbError::kMalformed;
@@ -447,10 +472,11 @@ class RdbReader::Cursor {
     const std::uint64_t size = this->length();
     if (bad()) return Text();
     // Three packed bytes give at most 264.
-    if (packed_size > kMaxStringSize || size > kMaxStringSize || size / 264 > packed_size) {
-      error_ = size > kMaxStringSize ? RdbError::kLimits : RdbError::kMalformed;
+    if (packed_size > max_string_size_ || size > max_string_size_ || size / 264 > packed_size) {
+      error_ = size > max_string_size_ ? RdbError::kLimits : RdbError::kMalformed;
       return Text();
     }
+    if (passes_) return pass(packed_size);
     const auto packed = raw(packed_size);
     if (!packed) return Text();
     auto unpacked = lzf_decompress(*packed, static_cast<std::size_t>(size));
@@ -467,11 +493,31 @@ class RdbReader::Cursor {
   std::uint64_t wanted() const { return wanted_; }
 
  private:
+  Text pass(std::uint64_t size) {
+    const std::uint64_t here = std::min<std::uint64_t>(size, in_.remaining());
+    static_cast<void>(in_.bytes(static_cast<std::size_t>(here)));
+    passing_ = size - here;
+    return Text();
+  }
+
   ByteReader in_;
   std::size_t total_;
+  std::size_t max_string_size_;
+  bool passes_ = false;
+  std::uint64_t passing_ = 0;
   std::uint64_t wanted_ = 0;
   std::optional<RdbError> error_;
 };
+
+std::optional<ByteSpan> RdbReader::text_of(ByteSpan value, std::size_t largest, Bytes& scratch) {
+  Cursor in(value, largest);
+  const Text text = in.string();
+  const ByteSpan view = text.view();
+  if (in.bad() || in.consumed() != value.size() || view.size() > largest) return std::nullopt;
+  if (!text.is_owned()) return view;
+  scratch.assign(view.begin(), view.end());
+  return ByteSpan(scratch);
+}
 
 // After the reads of one step. False: more bytes are needed.
 Result<bool, RdbError> RdbReader::settle(const Cursor& in) {
@@ -485,6 +531,7 @@ Result<void, RdbError> RdbReader::fail(RdbError error) {
   error_ = error;
   pending_ = Bytes();
   value_ = Bytes();
+  holding_ = false;
   return error;
 }
 
@@ -494,10 +541,7 @@ Result<void, RdbError> RdbReader::feed(ByteSpan data) {
     trailing_ += data.size();
     return success();
   }
-  if (offset_ > 0) {
-    pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(offset_));
-    offset_ = 0;
-  }
+  compact();
   pending_.insert(pending_.end(), data.begin(), data.end());
   while (state_ != State::kDone && pending_.size() - offset_ >= wanted_) {
     wanted_ = 0;
@@ -511,6 +555,16 @@ Result<void, RdbError> RdbReader::feed(ByteSpan data) {
     offset_ = 0;
   }
   return success();
+}
+
+// Forgets what was understood, where that moves less than it frees.
+void RdbReader::compact() {
+  const std::size_t done = holding_ ? value_begin_ : offset_;
+  if (done < pending_.size() && done <= pending_.size() / 2) return;
+  pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(done));
+  offset_ -= done;
+  value_begin_ -= holding_ ? done : 0;
+  if (pending_.empty() && pending_.capacity() > kKeepPending) pending_ = Bytes();
 }
 
 Result<void, RdbError> RdbReader::finish() const {
@@ -528,7 +582,23 @@ bool RdbReader::commit(const Cursor& in, bool value) {
     if (taken.size() > kMaxValueSize - value_.size()) return false;
     value_.insert(value_.end(), taken.begin(), taken.end());
   }
+  if (copying_) {
+    passing_ = in.passing();
+    if (holding_ && offset_ - value_begin_ + passing_ > copying_->largest_value) holding_ = false;
+  }
   return true;
+}
+
+// The rest of a string of which nothing is looked at. False: more bytes are needed.
+bool RdbReader::pass() {
+  const auto size =
+      static_cast<std::size_t>(std::min<std::uint64_t>(passing_, pending_.size() - offset_));
+  crc_ = crc64(crc_, ByteSpan(pending_).subspan(offset_, size));
+  size_ += size;
+  offset_ += size;
+  passing_ -= size;
+  if (passing_ > 0) wanted_ = 1;
+  return passing_ == 0;
 }
 
 Result<bool, RdbError> RdbReader::step() {
@@ -538,6 +608,7 @@ Result<bool, RdbError> RdbReader::step() {
     case State::kBetween:
       return read_between();
     default:
+      if (passing_ > 0) return pass();
       return tasks_.empty() ? end_value() : read_part();
   }
 }
@@ -560,19 +631,21 @@ Result<bool, RdbError> RdbReader::read_header() {
     version_ = version_ * 10 + (c - '0');
   }
   if (version_ < 1) return RdbError::kNotRdb;
-  if (version_ > kNewestVersion) return RdbError::kNewer;
+  if (version_ > (copying_ ? kNewestCopied : kNewestVersion)) return RdbError::kNewer;
   commit(in, false);
   state_ = State::kBetween;
   return true;
 }
 
 Result<bool, RdbError> RdbReader::read_between() {
-  Cursor in(ByteSpan(pending_).subspan(offset_));
+  Cursor in(ByteSpan(pending_).subspan(offset_),
+            copying_ ? std::min(copying_->largest_value, kMaxStringSize) : kMaxStringSize);
   const std::uint8_t opcode = in.byte();
   std::optional<Text> function;
   if (!in.bad()) {
     switch (opcode) {
       case kAux:
+        if (copying_) return begin_passing(in, {{Part::kString, 2}});
         in.string();
         in.string();
         break;
@@ -602,6 +675,7 @@ Result<bool, RdbError> RdbReader::read_between() {
         in.byte();
         break;
       case kFunction2:
+        if (copying_) return begin_passing(in, {{Part::kString, 1}});
         function = in.string();
         break;
       case kEnd: {
@@ -619,9 +693,12 @@ Result<bool, RdbError> RdbReader::read_between() {
         state_ = State::kDone;
         return true;
       }
-      case kModuleAux:
-      case kSlotInfo:
-        return RdbError::kNewer;
+      case kModuleAux:  // which module, and what it saved
+        if (!copying_) return RdbError::kNewer;
+        return begin_passing(in, {{Part::kModule, 1}, {Part::kLength, 1}});
+      case kSlotInfo:  // number, keys, keys that expire
+        if (!copying_) return RdbError::kNewer;
+        return begin_passing(in, {{Part::kLength, 3}});
       default:
         return begin_value(in, opcode);
     }
@@ -633,20 +710,37 @@ Result<bool, RdbError> RdbReader::read_between() {
   return true;
 }
 
+// What is no key is read like a value that nobody wants.
+Result<bool, RdbError> RdbReader::begin_passing(const Cursor& in,
+                                                std::initializer_list<Task> tasks) {
+  tasks_ = tasks;
+  is_key_ = false;
+  holding_ = false;
+  commit(in, false);
+  state_ = State::kValue;
+  return true;
+}
+
 // The type and the key are read; what the value consists of is planned.
 Result<bool, RdbError> RdbReader::begin_value(Cursor& in, std::uint8_t type) {
-  if (kind_of(type) == 0) return RdbError::kNewer;
+  if (kind_of(type) == 0 && !(copying_ && is_copied_only(type))) return RdbError::kNewer;
   const Text key = in.string();
   SEALANE_TRY(const bool enough, settle(in));
   if (!enough) return false;
   type_ = type;
-  key_ = to_bytes(key.view());
+  key_.assign(key.view().begin(), key.view().end());
   value_.clear();
   tasks_.clear();
   elements_ = 0;
   members_ = {};
   commit(in, false);
   state_ = State::kValue;
+  if (copying_) {
+    is_key_ = true;
+    wanted_key_ = handler_.wants(head());
+    holding_ = wanted_key_;
+    value_begin_ = offset_;
+  }
   switch (type) {
     case kTypeList:
     case kTypeSet:
@@ -656,6 +750,14 @@ Result<bool, RdbError> RdbReader::begin_value(Cursor& in, std::uint8_t type) {
     case kTypeListQuicklist:
     case kTypeListQuicklist2:
       tasks_.push_back({Part::kCollection, 1});
+      break;
+    case kTypeHashExpiring:
+      tasks_.push_back({Part::kCollection, 1});
+      tasks_.push_back({Part::kRaw8, 1});  // when the first field expires
+      break;
+    case kTypeHashListpackExpiring:
+      tasks_.push_back({Part::kBlob, 1});
+      tasks_.push_back({Part::kRaw8, 1});
       break;
     case kTypeStream:
     case kTypeStream2:
@@ -680,6 +782,7 @@ Result<bool, RdbError> RdbReader::begin_value(Cursor& in, std::uint8_t type) {
 Result<bool, RdbError> RdbReader::read_part() {
   const Task task = tasks_.back();
   Cursor in(ByteSpan(pending_).subspan(offset_));
+  if (copying_) in.pass_strings();
   Text first;
   Text second;
   std::uint64_t number = 0;
@@ -699,14 +802,22 @@ Result<bool, RdbError> RdbReader::read_part() {
       break;
     case Part::kScored:
       first = in.string();
-      raw = in.raw(8).value_or(ByteSpan());
+      if (copying_) {
+        in.tail(8);
+      } else {
+        raw = in.raw(8).value_or(ByteSpan());
+      }
       break;
     case Part::kScoredText:
       first = in.string();
+      if (copying_) break;
+      [[fallthrough]];
+    case Part::kTextScore:
       number = in.byte();  // 253 to 255: not a number, infinities
       if (number < 253) raw = in.raw(number).value_or(ByteSpan());
       break;
     case Part::kQuicklistNode:
+    case Part::kExpiringField:
       number = in.length();
       first = in.string();
       break;
@@ -755,10 +866,17 @@ Result<bool, RdbError> RdbReader::read_part() {
       add_member({first.view(), second.view()});
       break;
     case Part::kScored:
+      if (copying_) break;
       add_member({first.view(),
                   score_bytes(std::bit_cast<double>(load<std::uint64_t>(raw, Endian::kLittle)))});
       break;
+    case Part::kTextScore:
+      break;
     case Part::kScoredText: {
+      if (copying_) {
+        add(Part::kTextScore, 1);
+        break;
+      }
       std::optional<double> score;
       if (number < 253) score = parse_score(as_text(raw));
       if (number >= 254) score = number == 254 ? HUGE_VAL : -HUGE_VAL;
@@ -773,7 +891,7 @@ Result<bool, RdbError> RdbReader::read_part() {
       // 1: one element as it is; 2: a listpack.
       good = number == 1 || number == 2;
       if (number == 1) add_element(first.view());
-      if (number == 2) {
+      if (number == 2 && !copying_) {
         good = visit_listpack(first.view(), [&](ByteSpan element) {
           add_element(element);
           return true;
@@ -789,7 +907,10 @@ Result<bool, RdbError> RdbReader::read_part() {
     case Part::kRaw4:
     case Part::kRaw8:
     case Part::kRaw16:
-      ordered_.update(raw);
+      add_raw(raw);
+      break;
+    case Part::kExpiringField:
+      add(Part::kString, 1);
       break;
     case Part::kIgnoredLength:
     case Part::kIgnoredRaw8:
@@ -798,10 +919,16 @@ Result<bool, RdbError> RdbReader::read_part() {
       Part part = Part::kElement;
       if (type_ == kTypeSet) part = Part::kMember;
       if (type_ == kTypeHash) part = Part::kPair;
+      if (type_ == kTypeHashExpiring) part = Part::kExpiringField;
       if (type_ == kTypeZset) part = Part::kScoredText;
       if (type_ == kTypeZset2) part = Part::kScored;
       if (type_ == kTypeListQuicklist) part = Part::kBlob;
       if (type_ == kTypeListQuicklist2) part = Part::kQuicklistNode;
+      if (part == Part::kPair && copying_) {
+        good = number <= UINT64_MAX / 2;
+        if (good) add(Part::kString, 2 * number);
+        break;
+      }
       add(part, number);
       break;
     }
@@ -826,7 +953,7 @@ Result<bool, RdbError> RdbReader::read_part() {
       add(Part::kStreamPendingEntry, number);
       break;
     case Part::kStreamPendingEntry:
-      ordered_.update(raw);
+      add_raw(raw);
       add_number(number);  // deliveries
       break;
     case Part::kStreamConsumers:
@@ -861,7 +988,29 @@ Result<bool, RdbError> RdbReader::read_part() {
   return true;
 }
 
+RdbKey RdbReader::head() const {
+  RdbKey key;
+  key.database = database_;
+  key.version = version_;
+  key.key = key_;
+  key.expires = expires_;
+  key.type = type_;
+  return key;
+}
+
 Result<bool, RdbError> RdbReader::end_value() {
+  state_ = State::kBetween;
+  if (copying_) {
+    if (!is_key_) return true;
+    RdbKey key = head();
+    expires_.reset();
+    if (!wanted_key_) return true;
+    key.too_large = !holding_;
+    if (holding_) key.value = ByteSpan(pending_).subspan(value_begin_, offset_ - value_begin_);
+    holding_ = false;
+    if (!handler_.on_key(key)) return RdbError::kRefused;
+    return true;
+  }
   const auto ordered = ordered_.finish();  // and as new for the next value
   const auto kind = static_cast<std::byte>(kind_of(type_));
   ordered_.update(ByteSpan(&kind, 1));
@@ -871,38 +1020,42 @@ Result<bool, RdbError> RdbReader::end_value() {
   add_number(elements_);
   ordered_.update(ordered);
   for (const std::uint64_t lane : members_.lanes) add_number(lane);
-  RdbKey key;
-  key.database = database_;
-  key.version = version_;
-  key.key = key_;
-  key.expires = expires_;
-  key.type = type_;
+  RdbKey key = head();
   key.value = value_;
   key.digest = to_digest(ordered_.finish());
   if (!handler_.on_key(key)) return RdbError::kRefused;
   expires_.reset();
   value_ = Bytes();
-  state_ = State::kBetween;
   return true;
 }
 
+// Of what follows nothing is needed to copy a value.
+
 void RdbReader::add_sized(ByteSpan data) {
+  if (copying_) return;
   add_number(data.size());
   ordered_.update(data);
 }
 
+void RdbReader::add_raw(ByteSpan data) {
+  if (!copying_) ordered_.update(data);
+}
+
 void RdbReader::add_number(std::uint64_t value) {
+  if (copying_) return;
   ByteArray<8> bytes{};
   store_integer(MutableByteSpan(bytes), value, Endian::kLittle);
   ordered_.update(bytes);
 }
 
 void RdbReader::add_element(ByteSpan element) {
+  if (copying_) return;
   ++elements_;
   add_sized(element);
 }
 
 void RdbReader::add_member(std::initializer_list<ByteSpan> parts) {
+  if (copying_) return;
   ++elements_;
   crypto::Sha256& hash = member_hash_;
   for (const ByteSpan part : parts) {
@@ -916,6 +1069,7 @@ void RdbReader::add_member(std::initializer_list<ByteSpan> parts) {
 
 // A whole value, or a node of a list, in one string.
 bool RdbReader::add_blob(ByteSpan blob) {
+  if (copying_) return true;
   const auto element = [&](ByteSpan data) {
     add_element(data);
     return true;

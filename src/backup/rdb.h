@@ -1,7 +1,8 @@
 #pragma once
-// RdbReader: walks an RDB file (the snapshot format of Redis, versions 1 to 11) as it streams by.
-// It finds the end, checks the CRC-64, and digests each key so that equal data gives equal digests,
-// in whatever encoding a server chose to store it. Format: docs/protocol/redis.md.
+// RdbReader: walks an RDB file (the snapshot format of Redis) as it streams by. It finds the end,
+// checks the CRC-64, and digests each key so that equal data gives equal digests, in whatever
+// encoding a server chose to store it; or it finds where each value ends, to copy it as it stands.
+// Format: docs/protocol/redis.md.
 #include <array>
 #include <cstdint>
 #include <initializer_list>
@@ -52,7 +53,8 @@ struct RdbKey {
   std::optional<std::int64_t> expires;  // Unix time in milliseconds
   std::uint8_t type = 0;                // of the RDB format
   ByteSpan value;                       // as in the file; empty unless asked for
-  RdbDigest digest;                     // of key, kind, value, expiry
+  bool too_large = false;               // when copying: to be kept, so `value` is empty
+  RdbDigest digest;                     // of key, kind, value, expiry; not when copying
 };
 
 // What RESTORE takes for the key: the value as it stands in the file, its version and a CRC-64.
@@ -63,21 +65,37 @@ constexpr std::size_t dump_size(const RdbKey& key) { return key.value.size() + 1
 class RdbHandler {
  public:
   virtual ~RdbHandler() = default;
+  // When copying, before the value is there: false passes over it, and on_key() is not called.
+  virtual bool wants(const RdbKey&) { return true; }
   // False stops the reader with kRefused.
   virtual bool on_key(const RdbKey& key) = 0;
-  virtual bool on_function(ByteSpan library) = 0;
+  virtual bool on_function(ByteSpan library) = 0;  // not when copying
 };
 
-// Not thread-safe. Errors are final. Any cut of the stream gives the same keys. Memory: the largest
-// string of the file, or the largest value with `keep_values`.
+// Values are kept as they stand, and only their ends are looked for: no digests, and types of newer
+// servers too.
+struct RdbCopying {
+  // Of a value that is kept, and of a key's name; what is above is passed over as it arrives.
+  std::size_t largest_value = 0;
+};
+
+// Not thread-safe. Errors are final. Any cut of the stream gives the same keys. Memory: what is fed
+// at once and the largest string of the file, or the largest value with `keep_values`; when copying
+// the largest kept value.
 class RdbReader {
  public:
   static constexpr std::size_t kMaxStringSize = 512 * 1024 * 1024;  // proto-max-bulk-len's default
   static constexpr std::size_t kMaxValueSize = kMaxStringSize;      // of a kept value: one RESTORE
   static constexpr int kNewestVersion = 11;                         // Redis 7.2
+  static constexpr int kNewestCopied = 12;                          // Redis 8
 
   explicit RdbReader(RdbHandler& handler, bool keep_values = false)
       : handler_(handler), keep_values_(keep_values) {}
+  RdbReader(RdbHandler& handler, RdbCopying copying) : handler_(handler), copying_(copying) {}
+
+  // The text of a string's value as it stands in a file (type 0): a part of `value`, or unpacked
+  // into `scratch`. Nothing if it has more than `largest` bytes, or is malformed.
+  static std::optional<ByteSpan> text_of(ByteSpan value, std::size_t largest, Bytes& scratch);
 
   // Bytes after the end are counted, not read.
   Result<void, RdbError> feed(ByteSpan data);
@@ -119,6 +137,9 @@ class RdbReader {
     kStreamConsumer,
     kStreamOwned,
     kModule,
+    // When copying only:
+    kTextScore,
+    kExpiringField,  // of a hash: expiry, name; the value follows
   };
   struct Task {
     Part part = Part::kElement;
@@ -131,6 +152,10 @@ class RdbReader {
   Result<bool, RdbError> read_header();
   Result<bool, RdbError> read_between();
   Result<bool, RdbError> begin_value(Cursor& in, std::uint8_t type);
+  Result<bool, RdbError> begin_passing(const Cursor& in, std::initializer_list<Task> tasks);
+  bool pass();
+  void compact();
+  RdbKey head() const;
   Result<bool, RdbError> read_part();
   Result<bool, RdbError> end_value();
   Result<bool, RdbError> settle(const Cursor& in);
@@ -138,12 +163,14 @@ class RdbReader {
 
   void add_sized(ByteSpan data);
   void add_number(std::uint64_t value);
+  void add_raw(ByteSpan data);
   void add_element(ByteSpan element);
   void add_member(std::initializer_list<ByteSpan> parts);
   bool add_blob(ByteSpan blob);
 
   RdbHandler& handler_;
-  bool keep_values_;
+  bool keep_values_ = false;
+  std::optional<RdbCopying> copying_;
   State state_ = State::kHeader;
   Bytes pending_;
   std::size_t offset_ = 0;  // of what was understood
@@ -160,6 +187,12 @@ class RdbReader {
   std::uint8_t type_ = 0;
   Bytes key_;
   Bytes value_;
+  // When copying, of the value under way:
+  bool is_key_ = false;      // or a note, a function, what a module saved
+  bool wanted_key_ = false;  // by the handler
+  bool holding_ = false;     // it stays in pending_, from value_begin_ on
+  std::size_t value_begin_ = 0;
+  std::uint64_t passing_ = 0;  // bytes of a string that did not arrive yet
   std::vector<Task> tasks_;
   std::uint64_t elements_ = 0;
   crypto::Sha256 ordered_;  // of what has an order

@@ -363,5 +363,258 @@ TEST(Rdb, SaysWhatIsWrong) {
   EXPECT_FALSE(reader.has_checksum());
 }
 
+// ---- Copying: values as they stand ----
+
+struct Copied {
+  std::uint64_t database = 0;
+  std::optional<std::int64_t> expires;
+  int type = 0;
+  bool too_large = false;
+  std::string value;
+  friend bool operator==(const Copied&, const Copied&) = default;
+};
+struct Copier final : RdbHandler {
+  std::map<std::string, Copied> keys;
+  std::vector<std::string> unwanted;
+  std::string passed_over;  // a key that is not wanted
+  bool wants(const RdbKey& key) override {
+    EXPECT_TRUE(key.value.empty());
+    if (to_text(key.key) != passed_over) return true;
+    unwanted.push_back(to_text(key.key));
+    return false;
+  }
+  bool on_key(const RdbKey& key) override {
+    keys[to_text(key.key)] = {key.database, key.expires, key.type, key.too_large,
+                              to_text(key.value)};
+    return true;
+  }
+  bool on_function(ByteSpan) override {
+    ADD_FAILURE() << "functions are not copied";
+    return false;
+  }
+};
+constexpr std::size_t kLargest = 100'000;
+
+// Fed `step` bytes at a time.
+Result<Copier, RdbError> copy(const std::string& content, std::size_t largest = kLargest,
+                              std::size_t step = SIZE_MAX, const std::string& passed_over = {}) {
+  Copier copier;
+  copier.passed_over = passed_over;
+  RdbReader reader(copier, RdbCopying{.largest_value = largest});
+  for (std::size_t at = 0; at < content.size(); at += std::min(step, content.size() - at)) {
+    SEALANE_TRY(reader.feed(as_bytes(content.substr(at, step))));
+  }
+  SEALANE_TRY(reader.finish());
+  EXPECT_EQ(reader.size() + reader.trailing(), content.size());
+  return copier;
+}
+
+// Every type that has a value, and all that stands between keys.
+std::map<std::string, std::pair<int, std::string>> every_type() {
+  const auto binary = [](double score) { return little(std::bit_cast<std::uint64_t>(score)); };
+  const std::vector<std::string> pairs = {"a", "7", "b", "text"};
+  const std::string packed = byte(1) + "ab" + byte(0xe0) + byte(1) + byte(1);
+  return {
+      {"text", {0, text("plain")}},
+      {"long", {0, text(std::string(20'000, 't'))}},
+      {"int8", {0, byte(0xc0) + byte(-5)}},
+      {"int16", {0, byte(0xc1) + little(std::uint16_t{1000})}},
+      {"int32", {0, byte(0xc2) + little(std::uint32_t{100'000})}},
+      {"lzf", {0, byte(0xc3) + length(packed.size()) + length(12) + packed}},
+      {"list", {1, length(kElements.size()) + each(kElements)}},
+      {"set", {2, length(2) + each({"p", "q"})}},
+      {"zset text",
+       {3, length(3) + text("a") + byte(3) + "1.5" + text("b") + byte(2) + "-5" + text("c") +
+               byte(255)}},
+      {"hash", {4, length(2) + each(pairs)}},
+      {"no fields", {4, length(0)}},
+      {"zset", {5, length(2) + text("a") + binary(1.5) + text("b") + binary(-5)}},
+      {"module",
+       {7, length(12345) + length(1) + length(5) + length(2) + length(9) + length(3) + "ffff" +
+               length(4) + "dddddddd" + length(5) + text("m") + length(0)}},
+      {"zipmap", {9, text(byte(1) + byte(1) + "k" + byte(1) + byte(0) + "v" + byte(0xff))}},
+      {"list ziplist", {10, ziplist(kElements)}},
+      {"intset",
+       {11, text(little(std::uint32_t{2}) + little(std::uint32_t{1}) + little(std::uint16_t{7}))}},
+      {"zset ziplist", {12, ziplist({"a", "1.5"})}},
+      {"hash ziplist", {13, ziplist(pairs)}},
+      {"quicklist", {14, length(2) + ziplist({"a"}) + ziplist({"b"})}},
+      {"stream", {15, stream(15)}},
+      {"hash listpack", {16, listpack(pairs)}},
+      {"zset listpack", {17, listpack({"a", "1.5"})}},
+      {"quicklist 2", {18, length(2) + byte(2) + listpack({"a"}) + byte(1) + text("z")}},
+      {"stream 2", {19, stream(19)}},
+      {"set listpack", {20, listpack({"a", "b"})}},
+      {"stream 3", {21, stream(21)}},
+      {"hash expiring",
+       {24, std::string(8, '\x01') + length(2) + length(0) + each({"a", "7"}) + length(500) +
+                each({"b", "text"})}},
+      {"hash listpack expiring", {25, std::string(8, '\x01') + listpack({"a", "7", "500"})}},
+  };
+}
+std::string every_type_file() {
+  std::string body = byte(0xfa) + text("redis-ver") + byte(0xc0) + byte(7) + byte(0xf5) +
+                     text("#!lua name=x") + byte(0xf7) + length(12345) + length(2) + length(1) +
+                     length(5) + text("saved") + length(0) + byte(0xfe) + length(0) + byte(0xfb) +
+                     length(3) + length(1) + byte(0xf4) + length(1) + length(2) + length(0);
+  for (const auto& [key, value] : every_type()) {
+    if (value.first % 2 == 0) body += byte(0xfc) + little(std::uint64_t{1700000000123});
+    if (value.first % 3 == 0) body += byte(0xf8) + length(100);
+    if (value.first % 3 == 1) body += byte(0xf9) + byte(200);
+    body += entry(value.first, key, value.second);
+  }
+  body += byte(0xfe) + length(9) + entry(0, "elsewhere", text("x"));
+  return file(body, "0012");
+}
+
+TEST(RdbCopy, KeepsEveryTypeAsItStands) {
+  const auto found = copy(every_type_file());
+  ASSERT_TRUE(found.has_value()) << describe(found.error());
+  const auto& keys = found.value().keys;
+  EXPECT_EQ(keys.size(), every_type().size() + 1);
+  for (const auto& [key, value] : every_type()) {
+    SCOPED_TRACE(key);
+    const Copied& one = keys.at(key);
+    EXPECT_EQ(one.type, value.first);
+    EXPECT_TRUE(one.value == value.second);
+    EXPECT_EQ(one.expires.has_value(), value.first % 2 == 0);
+    EXPECT_FALSE(one.too_large);
+  }
+  EXPECT_EQ(keys.at("elsewhere").database, 9U);
+  EXPECT_FALSE(keys.at("elsewhere").expires) << "an expiry is of one key";
+}
+
+TEST(RdbCopy, AnyCutGivesTheSameKeys) {
+  const std::string content = every_type_file();
+  const auto whole = copy(content);
+  ASSERT_TRUE(whole.has_value());
+  for (const std::size_t step : {1U, 2U, 3U, 7U, 64U, 1000U, 4096U}) {
+    const auto cut = copy(content, kLargest, step);
+    ASSERT_TRUE(cut.has_value()) << step;
+    EXPECT_TRUE(cut.value().keys == whole.value().keys) << step;
+  }
+  for (std::size_t cut = 0; cut < content.size(); ++cut) {
+    // Inside the long text all cuts are alike.
+    if (cut % 97 != 0 && content.substr(cut, 40) == std::string(40, content[cut])) continue;
+    Copier copier;
+    RdbReader reader(copier, RdbCopying{.largest_value = kLargest});
+    ASSERT_TRUE(reader.feed(as_bytes(content.substr(0, cut))).has_value()) << cut;
+    EXPECT_EQ(reader.finish().has_value(), false) << cut;
+    ASSERT_TRUE(reader.feed(as_bytes(content.substr(cut))).has_value()) << cut;
+    ASSERT_TRUE(reader.finish().has_value()) << cut;
+    EXPECT_TRUE(copier.keys == whole.value().keys) << cut;
+  }
+}
+
+TEST(RdbCopy, EachKeyThatIsNotWantedIsPassedOver) {
+  const std::string content = every_type_file();
+  for (const auto& [key, value] : every_type()) {
+    SCOPED_TRACE(key);
+    for (const std::size_t step : {std::size_t{5}, std::size_t{SIZE_MAX}}) {
+      const auto found = copy(content, kLargest, step, key);
+      ASSERT_TRUE(found.has_value());
+      EXPECT_EQ(found.value().unwanted, std::vector<std::string>{key});
+      EXPECT_EQ(found.value().keys.size(), every_type().size());
+      EXPECT_FALSE(found.value().keys.contains(key));
+    }
+  }
+}
+
+TEST(RdbCopy, ValuesThatAreTooLargeAreNamedButNotHeld) {
+  const std::string content = every_type_file();
+  for (const std::size_t largest : {24U, 40U, 1000U, 19'000U}) {
+    for (const std::size_t step : {std::size_t{1}, std::size_t{100}, std::size_t{SIZE_MAX}}) {
+      const auto found = copy(content, largest, step);
+      ASSERT_TRUE(found.has_value()) << largest;
+      for (const auto& [key, value] : every_type()) {
+        SCOPED_TRACE(key);
+        const Copied& one = found.value().keys.at(key);
+        EXPECT_EQ(one.too_large, value.second.size() > largest);
+        EXPECT_TRUE(one.value == (one.too_large ? "" : value.second));
+        EXPECT_EQ(one.expires.has_value(), value.first % 2 == 0);
+      }
+    }
+  }
+  // A name cannot be passed over.
+  EXPECT_EQ(copy(content, 10).error(), RdbError::kLimits);
+}
+
+TEST(RdbCopy, EveryFlippedBitIsFound) {
+  const std::string content =
+      file(byte(0xf7) + length(1) + length(2) + length(1) + length(0) + byte(0xfc) +
+           little(std::uint64_t{1700000000123}) + entry(0, "text", text("plain")) +
+           entry(24, "hash", std::string(8, '\x01') + length(1) + length(9) + each({"a", "7"})) +
+           entry(3, "zset", length(1) + text("a") + byte(3) + "1.5"));
+  ASSERT_TRUE(copy(content).has_value());
+  for (std::size_t at = 0; at < content.size(); ++at) {
+    for (int bit = 0; bit < 8; ++bit) {
+      std::string damaged = content;
+      damaged[at] = static_cast<char>(damaged[at] ^ (1 << bit));
+      EXPECT_FALSE(copy(damaged).has_value()) << at << " " << bit;
+    }
+  }
+}
+
+TEST(RdbCopy, ClaimsAllocateNothing) {
+  const std::string huge = byte(0x81) + std::string(8, '\x7f');
+  for (const auto& body :
+       {entry(1, "k", huge), entry(2, "k", huge), entry(3, "k", huge), entry(5, "k", huge),
+        entry(18, "k", huge), entry(19, "k", length(1)), entry(24, "k", std::string(8, 'x') + huge),
+        entry(7, "k", length(1) + length(1)), byte(0xf7) + huge, byte(0xf4) + huge,
+        // A string as large as a server takes: what is there of it is passed over.
+        entry(0, "k", byte(0x80) + byte(0x20) + std::string(3, '\0') + "abc"),
+        byte(0xfa) + text("note") + byte(0x80) + byte(0x1f) + std::string(3, '\x7f')}) {
+    Copier copier;
+    RdbReader reader(copier, RdbCopying{.largest_value = kLargest});
+    ASSERT_TRUE(reader.feed(as_bytes("REDIS0012" + body)).has_value());
+    EXPECT_EQ(reader.finish().error(), RdbError::kTruncated);
+  }
+  // What claims more elements than can be.
+  EXPECT_EQ(copy("REDIS0012" + entry(4, "k", byte(0x81) + std::string(8, '\xff'))).error(),
+            RdbError::kMalformed);
+  EXPECT_EQ(copy("REDIS0012" + entry(15, "k", byte(0x81) + std::string(8, '\xff'))).error(),
+            RdbError::kMalformed);
+  EXPECT_EQ(copy("REDIS0012" + entry(0, "k", huge)).error(), RdbError::kLimits);
+  EXPECT_EQ(copy("REDIS0012" + byte(0) + huge).error(), RdbError::kLimits);
+  EXPECT_EQ(
+      copy("REDIS0012" + entry(0, "k", byte(0xc3) + length(3) + length(1'000'000) + "abc")).error(),
+      RdbError::kMalformed);
+  EXPECT_EQ(copy("REDIS0012" + entry(18, "k", length(1) + length(3) + text("x"))).error(),
+            RdbError::kMalformed);
+  EXPECT_EQ(copy("REDIS0012" + entry(7, "k", length(1) + length(6))).error(), RdbError::kMalformed);
+}
+
+TEST(RdbCopy, WhatIsUnknownIsRefused) {
+  for (const int type : {6, 8, 22, 23, 26, 100, 246}) {
+    EXPECT_EQ(copy(file(entry(type, "k", text("v")), "0012")).error(), RdbError::kNewer) << type;
+  }
+  EXPECT_EQ(copy(file("", "0013")).error(), RdbError::kNewer);
+  EXPECT_TRUE(copy(file("", "0012")).has_value());
+}
+
+TEST(RdbCopy, TextsAreUnpacked) {
+  const auto text_of = [](const std::string& value, std::size_t largest = 1000) {
+    Bytes scratch;
+    const auto found = RdbReader::text_of(as_bytes(value), largest, scratch);
+    return found ? std::optional(to_text(*found)) : std::nullopt;
+  };
+  EXPECT_EQ(text_of(text("plain")), "plain");
+  EXPECT_EQ(text_of(text("")), "");
+  EXPECT_EQ(text_of(text(std::string(1000, 'x'))), std::string(1000, 'x'));
+  EXPECT_EQ(text_of(text(std::string(1001, 'x'))), std::nullopt);
+  EXPECT_EQ(text_of(byte(0xc0) + byte(-5)), "-5");
+  EXPECT_EQ(text_of(byte(0xc1) + little(std::uint16_t{1000})), "1000");
+  EXPECT_EQ(text_of(byte(0xc2) + little(static_cast<std::uint32_t>(-100'000))), "-100000");
+  const std::string packed = byte(1) + "ab" + byte(0xe0) + byte(1) + byte(1);
+  const std::string lzf = byte(0xc3) + length(packed.size()) + length(12) + packed;
+  EXPECT_EQ(text_of(lzf), "abababababab");
+  EXPECT_EQ(text_of(lzf, 11), std::nullopt);
+  for (const std::string& bad :
+       {std::string(), text("plain") + "x", byte(0xc4), lzf.substr(0, lzf.size() - 1), lzf + "x",
+        byte(0xc0), byte(0x82), length(500) + "short"}) {
+    EXPECT_EQ(text_of(bad), std::nullopt);
+  }
+}
+
 }  // namespace
 }  // namespace sealane::backup
