@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "warm/key_commands.h"
 
 namespace sealane::warm {
 namespace {
@@ -147,17 +148,8 @@ bool FileSource::on_key(const backup::RdbKey& key) {
     ++(inside ? progress_.keys : progress_.out_of_range);
   }
   if (!inside) return true;
-  Bytes dump;
-  dump.reserve(dump_size(key));
-  append_dump(key, dump);
   scratch_.clear();
-  RespWriter writer(scratch_);
-  writer.begin(5);
-  writer.word("RESTORE");
-  writer.word(key.key);
-  writer.number(key.expires.value_or(0));
-  writer.word(dump);
-  writer.word("ABSTTL");
+  append_restore(key, scratch_);
   builder_.add(scratch_, 1);
   return true;
 }

@@ -1,13 +1,12 @@
 #include "warm/redis_source.h"
 
-#include <poll.h>
-
 #include <algorithm>
 #include <charconv>
 #include <utility>
 
 #include "base/check.h"
 #include "crypto/hash.h"
+#include "warm/key_commands.h"
 #include "warm/string_dump.h"
 
 namespace sealane::warm {
@@ -20,16 +19,10 @@ constexpr std::size_t kGroupSize = 4096 * 1024;  // server does without looking 
 constexpr std::size_t kGroupTexts = 640;         // the same of texts, which cost it less
 constexpr std::size_t kMostGroups = 4;           // asked for and not taken yet: the server reads
 constexpr std::size_t kMostAhead = 8192 * 1024;  // the next ones while we take one
-// Above this a value takes more time than its commands, and a DUMP packs it.
-constexpr std::uint64_t kSmallKey = 1024;
 constexpr unsigned kPagesToDump = 16;
 constexpr std::size_t kWindowSize = 1024 * 1024;  // of a big key, about
 constexpr std::uint64_t kWindowElements = 1000;
 constexpr int kWindowTries = 3;  // for a key that changes while it is read
-constexpr std::uint64_t kPayStep = 64 * 1024;
-constexpr std::uint64_t kShortestBurst = 64 * 1024;
-constexpr int kPayPause = 10;  // milliseconds; so a new rate is felt at once
-constexpr std::string_view kCursorMark = "r1";
 constexpr std::string_view kEnd = "end";
 
 Error failed(std::string message) { return {ErrorKind::kFailed, std::move(message)}; }
@@ -67,8 +60,6 @@ std::optional<std::uint64_t> expiring_keys(std::string_view info, std::uint64_t 
   return number_of<std::uint64_t>(std::string_view(line).substr(0, line.find(',')));
 }
 
-std::uint64_t burst_of(std::uint64_t rate) { return std::max(rate / 10, kShortestBurst); }
-
 }  // namespace
 
 std::string temporary_name(ByteSpan key) {
@@ -84,9 +75,10 @@ RedisSource::RedisSource(backup::RedisAddress address, const RedisSourceOptions&
       options_(options),
       clock_(clock),
       cancel_(cancel),
+      pace_(clock, cancel),
       builder_(options.part_size, options.range) {
   SEALANE_CHECK(options.part_size >= kMinPartSize && options.part_size <= kMaxPartSize);
-  set_rate(options.bytes_per_second);
+  pace_.set_rate(options.bytes_per_second);
 }
 
 Result<std::unique_ptr<RedisSource>, Error> RedisSource::open(const backup::RedisAddress& address,
@@ -135,8 +127,8 @@ void RedisSource::read_only(std::vector<Bytes> keys) {
 // r1:RUN-ID:DATABASE:RANGE:CURSOR:INDEX. The server's run id changes with the seed of its hash
 // table, without which a cursor means nothing.
 PartCursor RedisSource::cursor_text(std::string_view cursor) const {
-  std::string out(kCursorMark);
-  out += ':' + run_id_ + ':' + std::to_string(address_.database) + ':' +
+  std::string out(kScanCursorMark);
+  out += run_id_ + ':' + std::to_string(address_.database) + ':' +
          std::to_string(options_.range.start) + '-' + std::to_string(options_.range.end) + ':';
   return (out += cursor) += ':' + std::to_string(builder_.next_index());
 }
@@ -153,7 +145,8 @@ Result<bool, Error> RedisSource::resume(const PartCursor& behind) {
       fields.back() += c;
     }
   }
-  if (fields.size() != 6 || fields[0] != kCursorMark) return unusable;
+  if (behind == kImageCursor) return false;
+  if (fields.size() != 6 || !behind.starts_with(kScanCursorMark)) return unusable;
   const auto index = number_of<std::uint32_t>(fields[5]);
   if (!index || (fields[4] != kEnd && !number_of<std::uint64_t>(fields[4]))) return unusable;
   builder_.start_at(*index);
@@ -177,47 +170,21 @@ Source::Progress RedisSource::progress() const {
   return progress_;
 }
 
-void RedisSource::set_rate(std::uint64_t bytes_per_second) {
-  const std::lock_guard lock(mutex_);
-  if (bytes_per_second == 0) {
-    bucket_.reset();
-  } else {
-    bucket_.emplace(bytes_per_second, burst_of(bytes_per_second), clock_.steady_now());
-  }
-}
+void RedisSource::set_rate(std::uint64_t bytes_per_second) { pace_.set_rate(bytes_per_second); }
 
 void RedisSource::interrupt() noexcept {
-  interrupted_.cancel();
+  pace_.interrupt();
   link_->interrupt();
-}
-
-Result<void, Error> RedisSource::pay(std::uint64_t bytes) {
-  {
-    const std::lock_guard lock(mutex_);
-    progress_.bytes += bytes;
-  }
-  while (bytes > 0) {
-    const std::uint64_t step = std::min(bytes, kPayStep);
-    {
-      const std::lock_guard lock(mutex_);
-      if (!bucket_) return success();
-      if (bucket_->try_take(step, clock_.steady_now())) {
-        bytes -= step;
-        continue;
-      }
-    }
-    pollfd wake[2] = {{interrupted_.descriptor(), POLLIN, 0},
-                      {cancel_ != nullptr ? cancel_->descriptor() : -1, POLLIN, 0}};
-    static_cast<void>(::poll(wake, 2, kPayPause));
-    if (wake[0].revents != 0 || wake[1].revents != 0) return flow::interrupted();
-  }
-  return success();
 }
 
 Result<std::optional<Part>, Error> RedisSource::next() {
   for (;;) {
     if (auto part = builder_.take()) {
-      SEALANE_TRY(pay(part->commands.size()));
+      {
+        const std::lock_guard lock(mutex_);
+        progress_.bytes += part->commands.size();
+      }
+      SEALANE_TRY(pace_.pay(part->commands.size()));
       return part;
     }
     if (ended_) return std::optional<Part>();
@@ -382,7 +349,7 @@ Result<void, Error> RedisSource::take_sizes(std::vector<Key> keys) {
 void RedisSource::sort_out(std::vector<Key> keys) {
   const bool texts = reads_texts();
   for (Key& key : keys) {
-    (texts && key.size <= kSmallKey ? small_ : other_).push_back(std::move(key));
+    (texts && key.size <= kSmallText ? small_ : other_).push_back(std::move(key));
   }
 }
 
@@ -392,7 +359,7 @@ bool RedisSource::is_windowed(const Key& key) const {
 
 bool RedisSource::reads_texts() const {
   return !texts_refused_ && !options_.portable && pages_to_dump_ == 0 &&
-         options_.big_key_size > kSmallKey;
+         options_.big_key_size > kSmallText;
 }
 
 // ---- Values ----
@@ -494,14 +461,10 @@ Result<void, Error> RedisSource::take_texts(Asked asked) {
 void RedisSource::add_text(const Key& key, ByteSpan text, std::int64_t expires) {
   if (expires < 0) {
     scratch_.clear();
-    RespWriter writer(scratch_);
-    writer.begin(4);
-    writer.word("SET");
-    writer.word(key.name);
-    writer.word(text);
-    writer.word("NX");
+    append_create(as_bytes(key.name), text, scratch_);
   } else {
-    begin_restore(key, std::max<std::int64_t>(1, expires));
+    scratch_.clear();
+    begin_restore(as_bytes(key.name), std::max<std::int64_t>(1, expires), scratch_);
     RespWriter writer(scratch_);
     writer.begin_word(string_dump_size(text.size()));
     append_string_dump(text, scratch_);
@@ -559,8 +522,10 @@ Result<void, Error> RedisSource::take_dumps(const Asked& asked) {
     if (!is_text(dump) || expires.integer == -2) {
       ++vanished;
     } else {
-      begin_restore(key,
-                    expires.integer < 0 ? 0 : std::max<std::int64_t>(1, now + expires.integer));
+      scratch_.clear();
+      begin_restore(as_bytes(key.name),
+                    expires.integer < 0 ? 0 : std::max<std::int64_t>(1, now + expires.integer),
+                    scratch_);
       RespWriter writer(scratch_);
       writer.word(dump.text);
       writer.word("ABSTTL");
@@ -573,16 +538,6 @@ Result<void, Error> RedisSource::take_dumps(const Asked& asked) {
   progress_.vanished += vanished;
   progress_.keys += read;
   return success();
-}
-
-// Of RESTORE KEY MS DUMP ABSTTL the first half.
-void RedisSource::begin_restore(const Key& key, std::int64_t expires) {
-  scratch_.clear();
-  RespWriter writer(scratch_);
-  writer.begin(5);
-  writer.word("RESTORE");
-  writer.word(key.name);
-  writer.number(expires);
 }
 
 // ---- Big keys: built up under a temporary name, then renamed. ----

@@ -10,10 +10,10 @@
 #include <string>
 #include <vector>
 
-#include "base/token_bucket.h"
 #include "sealane/base/clock.h"
 #include "sealane/warm/source.h"
 #include "warm/part_builder.h"
+#include "warm/read_pace.h"
 #include "warm/redis_link.h"
 
 namespace sealane::warm {
@@ -32,6 +32,10 @@ struct RedisSourceOptions {
 // unless they overwrite.
 inline constexpr std::string_view kTemporaryPrefix = "sealane-warm-temporary:";
 std::string temporary_name(ByteSpan key);
+
+inline constexpr std::string_view kScanCursorMark = "r1:";  // a RedisSource's cursor begins with it
+// The cursor of what a ReplicaSource gives: no run can go on behind it.
+inline constexpr std::string_view kImageCursor = "i1:image";
 
 class RedisSource final : public Source {
  public:
@@ -110,7 +114,6 @@ class RedisSource final : public Source {
   // The answer to EXEC, once those to the `queued` commands before it were read.
   Result<RedisReply, Error> take_transaction(std::size_t queued);
   void ask_expiry(const Key& key);
-  void begin_restore(const Key& key, std::int64_t expires);
   std::uint64_t open_page(std::string behind, std::size_t keys);
   void close_key(std::uint64_t page);
   void settle_pages();
@@ -120,14 +123,13 @@ class RedisSource final : public Source {
   Result<bool, Error> copy_stream(Bytes& command);
   Result<void, Error> end_window();
   Result<void, Error> drop_window();
-  Result<void, Error> pay(std::uint64_t bytes);
   PartCursor cursor_text(std::string_view cursor) const;
 
   backup::RedisAddress address_;
   RedisSourceOptions options_;
   Clock& clock_;
   const flow::Cancellation* cancel_;
-  flow::Cancellation interrupted_;
+  ReadPace pace_;
   std::unique_ptr<RedisLink> link_;
   bool absolute_expiry_ = false;  // PEXPIRETIME: Redis 7
   bool stream_details_ = false;   // XSETID with what was added and deleted: Redis 7
@@ -160,7 +162,6 @@ class RedisSource final : public Source {
 
   mutable std::mutex mutex_;  // of what other threads look at
   Progress progress_;
-  std::optional<TokenBucket> bucket_;
 };
 
 }  // namespace sealane::warm
