@@ -122,7 +122,8 @@ class PushRun {
       const auto made = context_.files.create_directory(folder, 0700);
       if (!made.has_value() && made.error().code != EEXIST) return to_error(made.error());
       const std::string name = from + '\n' + flags_.to + '\n' + flags_.source.range + '\n' +
-                               flags_.mode + (flags_.source.portable ? "\nportable" : "");
+                               flags_.mode + (flags_.source.portable ? "\nportable" : "") +
+                               (flags_.source.as_replica ? "\nas-replica" : "");
       plan.journal = join_path(folder, to_hex(crypto::sha256(as_bytes(name))).substr(0, 32));
     }
     return plan;

@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "warm/file.h"
+#include "warm/replica_source.h"
 
 namespace sealane::app {
 namespace {
@@ -85,6 +86,10 @@ void SourceFlags::add_to(std::vector<Option>& options) {
            {.names = "--portable",
            .help = "Send the commands of each type instead of DUMP: for an older Redis",
            .variable = &portable},
+           {.names = "--as-replica",
+           .help = "Read the image that the Redis gives to a new replica, not each key: of one "
+                   "moment, and faster. The server forks; a run that was cut starts over",
+           .variable = &as_replica},
        }) {
     options.push_back(std::move(option));
   }
@@ -98,6 +103,9 @@ Result<warm::RedisSourceOptions, Error> SourceFlags::options() const {
   if (big_key == 0 || big_key > 512) return usage("--big-key is 1 to 512 MiB");
   out.part_size = static_cast<std::size_t>(part_size) << 20;
   out.big_key_size = static_cast<std::size_t>(big_key) << 20;
+  if (as_replica && portable) {
+    return usage("--as-replica gives values as DUMP does, so it does not go with --portable");
+  }
   SEALANE_TRY(out.range, parse_token_range(range));
   if (rate > 0 && !rate_file.empty()) return usage("--rate-file says the rate; leave out --rate");
   out.portable = portable;
@@ -134,11 +142,17 @@ Result<std::unique_ptr<warm::Source>, Error> open_warm_source(Context& context,
   SEALANE_TRY(const warm::RedisSourceOptions options, flags.options());
   if (is_redis_url(place)) {
     SEALANE_TRY(const auto address, backup::parse_redis_url(place));
+    if (flags.as_replica) {
+      SEALANE_TRY(auto source,
+                  warm::ReplicaSource::open(address, options, context.clock, &context.cancel));
+      return std::unique_ptr<warm::Source>(std::move(source));
+    }
     SEALANE_TRY(auto source,
                 warm::RedisSource::open(address, options, context.clock, &context.cancel));
     return std::unique_ptr<warm::Source>(std::move(source));
   }
   if (flags.portable) return usage("--portable reads from a Redis, not from a file");
+  if (flags.as_replica) return usage("--as-replica reads from a Redis, not from a file");
   SEALANE_TRY(auto source,
               warm::FileSource::open(context.files, place,
                                      {.part_size = options.part_size, .range = options.range}));

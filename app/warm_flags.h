@@ -28,6 +28,7 @@ struct SourceFlags {
   std::uint64_t big_key = 32;                              // MiB
   std::string range;
   bool portable = false;
+  bool as_replica = false;
   std::uint64_t rate = 0;  // bytes a second
   std::string rate_file;
   void add_to(std::vector<Option>& options);

@@ -267,6 +267,29 @@ Result<RedisReply, Error> RedisLink::reply() {
   }
 }
 
+Result<std::size_t, Error> RedisLink::read_raw(MutableByteSpan out) {
+  SEALANE_CHECK(!out.empty());
+  SEALANE_TRY(flush());
+  if (reader_->pos < reader_->len) {  // came while the command was on its way
+    const std::size_t size = std::min(out.size(), reader_->len - reader_->pos);
+    std::copy_n(reinterpret_cast<const std::byte*>(reader_->buf + reader_->pos), size, out.begin());
+    reader_->pos += size;
+    return size;
+  }
+  const SteadyTime deadline = now() + kAnswerTimeout;
+  for (;;) {
+    // A stream that never pauses must not keep us from noticing.
+    if (interrupted_.cancelled() || (cancel_ != nullptr && cancel_->cancelled())) {
+      return flow::interrupted();
+    }
+    const ssize_t got = ::recv(socket_.get(), out.data(), out.size(), 0);
+    if (got > 0) return static_cast<std::size_t>(got);
+    if (got == 0) return lost("the server closed it; look at its log");
+    if (errno != EAGAIN && errno != EINTR) return lost(reason(errno));
+    SEALANE_TRY(wait(POLLIN, deadline));
+  }
+}
+
 Result<RedisReply, Error> RedisLink::ask(std::initializer_list<std::string_view> words) {
   commands().command(words);
   return reply();

@@ -59,6 +59,9 @@ class RedisLink {
   Result<RedisReply, Error> ask(std::initializer_list<std::string_view> words);
   // The same where an error answer is our failure too: "redis://h answers: …".
   Result<RedisReply, Error> demand(std::initializer_list<std::string_view> words);
+  // For a command whose answer is no RESP, once those before it were read: what comes next of it, 1
+  // to out.size() bytes. From then on reply() is over.
+  Result<std::size_t, Error> read_raw(MutableByteSpan out);
 
   const std::string& description() const { return description_; }
   Error refusal(const RedisReply& reply) const;

@@ -56,6 +56,42 @@ class Warm(WarmStage):
         self.cli(self.vault, "DEL", "only there")
         self.ok(*compare)
 
+    def test_the_image_of_a_replica_is_a_copy_too(self):
+        for url in (self.shop, self.vault):
+            self.cli(url, "CONFIG", "SET", "repl-diskless-sync-delay", "0")
+        self.fill(self.shop)
+        self.cli(self.shop, "CONFIG", "SET", "rdbcompression", "no")
+        self.cli(self.shop, "SETRANGE", "large", "3000000", "x")
+        push = ["warm", "push", "--from", self.shop, "--as-replica", "--to"]
+        report = self.json_lines(*push, self.vault)[-1]
+        self.assertEqual((report["verdict"], report["keys"], report["applied"]), ("complete", 2601, 2601))
+        self.ok("warm", "compare", self.shop, self.vault)
+        # To a peer, and with a key that is not held.
+        server, address = self.serve(*self.keys, into=self.vault)
+        self.cli(self.vault, "FLUSHALL")
+        report = self.json_lines(*push, address, *self.keys, "--big-key", "1", "--part-size", "1")[-1]
+        self.assertEqual((report["verdict"], report["keys"], report["failed"]), ("complete", 2601, 0))
+        self.ok("warm", "compare", self.shop, self.vault)
+        self.stop(server)
+        # Into a file.
+        self.ok(*push, self.path("copy"))
+        self.ok("warm", "compare", self.shop, self.path("copy"))
+        # A server that goes away in the middle: said, and the next run starts over.
+        self.cli(self.vault, "FLUSHALL")
+        self.cli(self.shop, "CONFIG", "SET", "rdb-key-save-delay", "500")
+        cut = subprocess.Popen([PROGRAM, *push, self.vault], env=self.env, stderr=subprocess.PIPE)
+        while "connected_slaves:1" not in self.cli(self.shop, "INFO", "replication"):
+            self.assertIsNone(cut.poll(), "it ended before it was cut")
+        time.sleep(0.2)
+        self.cli(self.shop, "CLIENT", "KILL", "TYPE", "replica")
+        err = cut.communicate()[1]
+        self.assertEqual(cut.returncode, 1, err)
+        self.assertIn(b"pushing again is harmless", err)
+        self.cli(self.shop, "CONFIG", "SET", "rdb-key-save-delay", "0")
+        report = self.json_lines(*push, self.vault)[-1]
+        self.assertEqual((report["verdict"], report["keys"], report["resumed"]), ("complete", 2601, False))
+        self.ok("warm", "compare", self.shop, self.vault)
+
     def test_a_cut_push_goes_on_where_it_was(self):
         self.fill(self.shop, 20000)
         push = [PROGRAM, "warm", "push", "--from", self.shop, "--to", self.vault, "--part-size", "1", "--parallel", "1",
@@ -201,6 +237,8 @@ class Warm(WarmStage):
             (2, [*push, self.vault, "--parallel", "0"], "--parallel is 1 to 16"),
             (2, [*push, self.vault, "--range", "5-5"], "is no range of tokens"),
             (2, [*push, self.vault, "--part-size", "0"], "--part-size is 1 to 1024 MiB"),
+            (2, [*push, self.vault, "--as-replica", "--portable"], "does not go with --portable"),
+            (2, ["warm", "push", "--from", self.path("x"), "--to", self.vault, "--as-replica"], "not from a file"),
             (2, ["warm", "push", "--from", "redis://u@h", "--to", self.vault], "names a user of Redis but no password"),
             (1, ["warm", "push", "--from", "redis+unix:///nowhere", "--to", self.vault], "is a Redis server running"),
             (1, ["warm", "push", "--from", self.path("no file"), "--to", self.vault], "No such file"),

@@ -2,6 +2,8 @@
 // What the tests with a real Redis share: links that must work, and stores that are filled.
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "tests/support/redis_server.h"
 #include "warm/redis_link.h"
 
@@ -24,6 +26,52 @@ inline warm::RedisReply ask(warm::RedisLink& link, std::initializer_list<std::st
 
 // The server's own digest of all keys, values and types; not of expiries.
 inline std::string digest_of(warm::RedisLink& link) { return ask(link, {"DEBUG", "DIGEST"}).text; }
+
+// Key to exact expiry.
+inline std::map<std::string, std::int64_t> expiries(warm::RedisLink& link) {
+  std::map<std::string, std::int64_t> out;
+  for (const warm::RedisReply& key : ask(link, {"KEYS", "*"}).items) {
+    out[key.text] = ask(link, {"PEXPIRETIME", key.text}).integer;
+  }
+  return out;
+}
+
+// 20 keys: every type, small and large, with and without expiries.
+inline void fill_all_types(warm::RedisLink& to) {
+  ask(to, {"SET", "text", "hello"});
+  ask(to, {"SET", "empty", ""});
+  ask(to, {"SET", "number", "12345"});
+  ask(to, {"SET", std::string_view("bin\0\r\n\xff", 7), std::string_view("\0\r\n$1\r\n\xff", 8)});
+  ask(to, {"SETBIT", "bits", "100000", "1"});
+  ask(to, {"PFADD", "hll", "a", "b", "c"});
+  ask(to, {"RPUSH", "list", "a", "b", "a", "", "c"});
+  ask(to, {"SADD", "numbers", "1", "2", "3"});
+  ask(to, {"SADD", "set", "x", "y", ""});
+  ask(to, {"HSET", "hash", "f", "v", "", "empty name"});
+  ask(to, {"ZADD", "zset", "1.5", "a", "-inf", "b", "3.0000000000000004", "c", "inf", "d"});
+  ask(to, {"XADD", "stream", "5-1", "f", "v"});
+  ask(to, {"XADD", "stream", "7-0", "g", "w", "h", ""});
+  ask(to, {"XDEL", "stream", "5-1"});
+  ask(to, {"XADD", "groups", "1-1", "f", "v"});
+  ask(to, {"XGROUP", "CREATE", "groups", "g", "0"});
+  ask(to, {"XREADGROUP", "GROUP", "g", "c", "STREAMS", "groups", ">"});
+  ask(to, {"XADD", "drained", "9-9", "f", "v"});
+  ask(to, {"XDEL", "drained", "9-9"});
+  for (int i = 0; i < 3000; ++i) {
+    const std::string n = std::to_string(i);
+    to.commands().command({"HSET", "bighash", "field" + n, std::string(40, 'v') + n});
+    to.commands().command({"SADD", "bigset", "member-of-the-set-" + n});
+    to.commands().command({"ZADD", "bigzset", n + ".25", "member" + n});
+    to.commands().command({"RPUSH", "biglist", "element-of-the-list-" + n});
+    to.commands().command({"XADD", "bigstream", std::to_string(i + 1) + "-1", "f", n});
+  }
+  for (int i = 0; i < 5 * 3000; ++i) ASSERT_TRUE(to.reply().has_value());
+  ask(to, {"SET", "bigtext", std::string(300'000, 'x')});
+  const std::int64_t later = 4'102'444'800'123;
+  for (const char* const key : {"text", "hash", "bighash", "bigtext", "biglist", "stream"}) {
+    ask(to, {"PEXPIREAT", key, std::to_string(later)});
+  }
+}
 
 // `count` keys of all types with and without expiries, some written again with `round`.
 inline void fill_mixed(warm::RedisLink& link, int from, int count, const std::string& round) {

@@ -13,6 +13,7 @@
 #include "sealane/warm/memory.h"
 #include "tests/support/doubles.h"
 #include "tests/support/redis_server.h"
+#include "tests/support/warm_redis.h"
 #include "warm/key_store.h"
 #include "warm/redis_sink.h"
 #include "warm/redis_source.h"
@@ -21,6 +22,8 @@
 namespace sealane::warm {
 namespace {
 
+using testing::expiries;
+using testing::fill_all_types;
 using testing::RedisServer;
 
 const std::vector<std::string> kDebug = {"--enable-debug-command", "yes"};
@@ -83,14 +86,6 @@ class Redis : public ::testing::Test {
     return out;
   }
   static std::string digest(RedisLink& link) { return ask(link, {"DEBUG", "DIGEST"}).text; }
-  // Key to exact expiry.
-  static std::map<std::string, std::int64_t> expiries(RedisLink& link) {
-    std::map<std::string, std::int64_t> out;
-    for (const RedisReply& key : ask(link, {"KEYS", "*"}).items) {
-      out[key.text] = ask(link, {"PEXPIRETIME", key.text}).integer;
-    }
-    return out;
-  }
 
   // How often a server ran a command.
   static std::int64_t calls(RedisLink& link, const std::string& command) {
@@ -112,42 +107,6 @@ class Redis : public ::testing::Test {
     address.user = user;
     address.password = std::make_shared<const SecretBytes>(std::string_view("secret"));
     return address;
-  }
-
-  static void fill_all_types(RedisLink& to) {
-    ask(to, {"SET", "text", "hello"});
-    ask(to, {"SET", "empty", ""});
-    ask(to, {"SET", "number", "12345"});
-    ask(to, {"SET", std::string_view("bin\0\r\n\xff", 7), std::string_view("\0\r\n$1\r\n\xff", 8)});
-    ask(to, {"SETBIT", "bits", "100000", "1"});
-    ask(to, {"PFADD", "hll", "a", "b", "c"});
-    ask(to, {"RPUSH", "list", "a", "b", "a", "", "c"});
-    ask(to, {"SADD", "numbers", "1", "2", "3"});
-    ask(to, {"SADD", "set", "x", "y", ""});
-    ask(to, {"HSET", "hash", "f", "v", "", "empty name"});
-    ask(to, {"ZADD", "zset", "1.5", "a", "-inf", "b", "3.0000000000000004", "c", "inf", "d"});
-    ask(to, {"XADD", "stream", "5-1", "f", "v"});
-    ask(to, {"XADD", "stream", "7-0", "g", "w", "h", ""});
-    ask(to, {"XDEL", "stream", "5-1"});
-    ask(to, {"XADD", "groups", "1-1", "f", "v"});
-    ask(to, {"XGROUP", "CREATE", "groups", "g", "0"});
-    ask(to, {"XREADGROUP", "GROUP", "g", "c", "STREAMS", "groups", ">"});
-    ask(to, {"XADD", "drained", "9-9", "f", "v"});
-    ask(to, {"XDEL", "drained", "9-9"});
-    for (int i = 0; i < 3000; ++i) {
-      const std::string n = std::to_string(i);
-      to.commands().command({"HSET", "bighash", "field" + n, std::string(40, 'v') + n});
-      to.commands().command({"SADD", "bigset", "member-of-the-set-" + n});
-      to.commands().command({"ZADD", "bigzset", n + ".25", "member" + n});
-      to.commands().command({"RPUSH", "biglist", "element-of-the-list-" + n});
-      to.commands().command({"XADD", "bigstream", std::to_string(i + 1) + "-1", "f", n});
-    }
-    for (int i = 0; i < 5 * 3000; ++i) ASSERT_TRUE(to.reply().has_value());
-    ask(to, {"SET", "bigtext", std::string(300'000, 'x')});
-    const std::int64_t later = 4'102'444'800'123;
-    for (const char* const key : {"text", "hash", "bighash", "bigtext", "biglist", "stream"}) {
-      ask(to, {"PEXPIREAT", key, std::to_string(later)});
-    }
   }
 };
 
