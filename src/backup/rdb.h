@@ -154,6 +154,7 @@ class RdbReader {
   Result<bool, RdbError> begin_value(Cursor& in, std::uint8_t type);
   Result<bool, RdbError> begin_passing(const Cursor& in, std::initializer_list<Task> tasks);
   bool pass();
+  void sum_up();
   void compact();
   RdbKey head() const;
   Result<bool, RdbError> read_part();
@@ -176,6 +177,7 @@ class RdbReader {
   std::size_t offset_ = 0;  // of what was understood
   std::size_t wanted_ = 0;  // bytes in pending_ before another try makes sense
   std::uint64_t crc_ = 0;
+  std::size_t summed_ = 0;  // of pending_, in crc_
   std::uint64_t size_ = 0;
   std::uint64_t trailing_ = 0;
   bool has_checksum_ = false;

@@ -37,11 +37,31 @@ void RespSplitter::feed(ByteSpan data) {
   buffer_.insert(buffer_.end(), data.begin(), data.end());
 }
 
+namespace {
+
+// The value of "$7\r\n" or "$42\r\n", as nearly all lines are; nothing: look more closely.
+std::optional<std::uint64_t> short_line(char mark, std::string_view text) {
+  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+  if (text.size() < 5 || text[0] != mark || !digit(text[1])) return std::nullopt;
+  const auto first = static_cast<std::uint64_t>(text[1] - '0');
+  if (text[2] == '\r' && text[3] == '\n') return first;
+  if (first == 0 || !digit(text[2]) || text[3] != '\r' || text[4] != '\n') return std::nullopt;
+  return 10 * first + static_cast<std::uint64_t>(text[2] - '0');
+}
+
+}  // namespace
+
 // A line "*12\r\n": canonical decimal. Nothing: the line is not complete.
 Result<std::optional<std::uint64_t>, RespError> RespSplitter::length_line(char mark,
                                                                           std::uint64_t limit) {
   const ByteSpan rest = ByteSpan(buffer_).subspan(begin_ + at_);
   if (rest.empty()) return std::optional<std::uint64_t>();
+  if (const auto value =
+          short_line(mark, as_text(rest.first(std::min<std::size_t>(rest.size(), 5))));
+      value && *value <= limit) {
+    at_ += std::size_t{4} + (*value < 10 ? 0U : 1U);
+    return value;
+  }
   const std::string_view text = as_text(rest.first(std::min(rest.size(), kLongestLine)));
   if (text.front() != mark) return RespError::kNotACommand;
   const auto end = text.find('\r');
