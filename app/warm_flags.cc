@@ -61,7 +61,7 @@ void SourceFlags::add_to(std::vector<Option>& options) {
            {.names = "--part-size",
   .value_name = "MIB",
   .help = "Size of a part: what a cut costs, and what each of two takes of memory; 32 "
-          "when missing",
+          "when missing, 4 with --as-replica",
   .variable = &part_size},
            {.names = "--big-key",
            .value_name = "MIB",
@@ -97,11 +97,11 @@ void SourceFlags::add_to(std::vector<Option>& options) {
 
 Result<warm::RedisSourceOptions, Error> SourceFlags::options() const {
   warm::RedisSourceOptions out;
-  if (part_size == 0 || part_size > warm::kMaxPartSize >> 20) {
-    return usage("--part-size is 1 to 1024 MiB");
-  }
+  std::uint64_t size = part_size;
+  if (size == kUnset) size = (as_replica ? warm::kReplicaPartSize : warm::kDefaultPartSize) >> 20;
+  if (size == 0 || size > warm::kMaxPartSize >> 20) return usage("--part-size is 1 to 1024 MiB");
   if (big_key == 0 || big_key > 512) return usage("--big-key is 1 to 512 MiB");
-  out.part_size = static_cast<std::size_t>(part_size) << 20;
+  out.part_size = static_cast<std::size_t>(size) << 20;
   out.big_key_size = static_cast<std::size_t>(big_key) << 20;
   if (as_replica && portable) {
     return usage("--as-replica gives values as DUMP does, so it does not go with --portable");

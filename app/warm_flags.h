@@ -24,8 +24,9 @@ struct ChannelFlags {
 
 // How a source is read.
 struct SourceFlags {
-  std::uint64_t part_size = warm::kDefaultPartSize >> 20;  // MiB
-  std::uint64_t big_key = 32;                              // MiB
+  static constexpr std::uint64_t kUnset = UINT64_MAX;
+  std::uint64_t part_size = kUnset;  // MiB
+  std::uint64_t big_key = 32;        // MiB
   std::string range;
   bool portable = false;
   bool as_replica = false;

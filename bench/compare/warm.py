@@ -63,7 +63,11 @@ def main():
     try:
         base = 20000 + os.getpid() % 20000
         servers = [Server(folder, "from", base), Server(folder, "to", base + 1)]
-        _compare.print_rows([row(folder, *servers, 100), row(folder, *servers, 1 << 20)])
+        rows = []
+        for size in (100, 1 << 20):
+            fill(servers[0], size)
+            rows += [row(folder, *servers, size), row(folder, *servers, size, "--as-replica")]
+        _compare.print_rows(rows)
     finally:
         for server in servers:
             server.process.kill()
@@ -71,20 +75,24 @@ def main():
         shutil.rmtree(folder)
 
 
-def row(folder, source, target, size):
-    count = SIZE // size
+def fill(source, size):
     source.cli("flushall")
-    source.fill(count, size)
+    source.fill(SIZE // size, size)
+
+
+def row(folder, source, target, size, *flags):
+    count = SIZE // size
     script = os.path.join(folder, "full_sync.py")
     with open(script, "w", encoding="ascii") as file:
         file.write(FULL_SYNC)
     url = "redis+unix://"
     ours = Side([PROGRAM, "warm", "push", "-q", "--from", url + source.socket, "--to", url + target.socket,
-                 "--journal", os.path.join(folder, "journal")], before=lambda: target.cli("flushall"))
+                 "--journal", os.path.join(folder, "journal"), *flags], before=lambda: target.cli("flushall"))
     theirs = Side([sys.executable, script, target.socket, "127.0.0.1", str(source.port), str(count)],
                   before=lambda: target.cli("flushall"))
     name = "100 byte" if size == 100 else "1 MiB"
-    return compare(f"Redis to Redis, {SIZE >> 20} MiB of {name} values", ours, theirs,
+    how = ", ".join(["", *flags])
+    return compare(f"Redis to Redis, {SIZE >> 20} MiB of {name} values{how}", ours, theirs,
                    "redis-server REPLICAOF " + _compare.version("redis-server", "--version").split()[1], ">= 0.8")
 
 

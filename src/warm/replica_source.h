@@ -25,6 +25,10 @@ namespace sealane::warm {
 inline constexpr std::size_t kMaxBigKeys = 100'000;
 inline constexpr std::size_t kMaxBigKeyNames = 16 * 1024 * 1024;  // bytes of them
 
+// A server gives up who reads nothing for its repl-timeout, a minute: while all parts under way
+// wait for the other side. So they are small.
+inline constexpr std::size_t kReplicaPartSize = std::size_t{4} * 1024 * 1024;
+
 class ReplicaSource final : public Source, private backup::RdbHandler {
  public:
   // Connects, and looks whether the server answers; it forks with the first next(). `cancel` may be
