@@ -66,7 +66,7 @@ void SourceFlags::add_to(std::vector<Option>& options) {
            {.names = "--big-key",
            .value_name = "MIB",
            .help = "Build keys above this size up in pieces, and rename them when they are whole; "
-                   "32 when missing",
+                   "32 when missing, 8 with --as-replica",
            .variable = &big_key},
            {.names = "--range",
            .value_name = "START-END",
@@ -100,9 +100,14 @@ Result<warm::RedisSourceOptions, Error> SourceFlags::options() const {
   std::uint64_t size = part_size;
   if (size == kUnset) size = (as_replica ? warm::kReplicaPartSize : warm::kDefaultPartSize) >> 20;
   if (size == 0 || size > warm::kMaxPartSize >> 20) return usage("--part-size is 1 to 1024 MiB");
-  if (big_key == 0 || big_key > 512) return usage("--big-key is 1 to 512 MiB");
+  std::uint64_t big = big_key;
+  if (big == kUnset) {
+    big =
+        as_replica ? warm::kReplicaBigKeySize >> 20 : warm::RedisSourceOptions{}.big_key_size >> 20;
+  }
+  if (big == 0 || big > 512) return usage("--big-key is 1 to 512 MiB");
   out.part_size = static_cast<std::size_t>(size) << 20;
-  out.big_key_size = static_cast<std::size_t>(big_key) << 20;
+  out.big_key_size = static_cast<std::size_t>(big) << 20;
   if (as_replica && portable) {
     return usage("--as-replica gives values as DUMP does, so it does not go with --portable");
   }

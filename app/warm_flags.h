@@ -26,7 +26,7 @@ struct ChannelFlags {
 struct SourceFlags {
   static constexpr std::uint64_t kUnset = UINT64_MAX;
   std::uint64_t part_size = kUnset;  // MiB
-  std::uint64_t big_key = 32;        // MiB
+  std::uint64_t big_key = kUnset;    // MiB
   std::string range;
   bool portable = false;
   bool as_replica = false;

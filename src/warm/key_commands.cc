@@ -25,6 +25,8 @@ void begin_restore(ByteSpan key, std::int64_t expires, Bytes& out) {
 }
 
 void append_restore(const backup::RdbKey& key, Bytes& out) {
+  constexpr std::size_t kAround = 128;  // more than what stands around key and dump
+  out.reserve(out.size() + key.key.size() + dump_size(key) + kAround);
   begin_restore(key.key, key.expires.value_or(0), out);
   RespWriter writer(out);
   writer.begin_word(dump_size(key));

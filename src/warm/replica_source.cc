@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::size_t kReadSize = 256 * 1024;
 constexpr std::size_t kLeastRead = 4096;
+constexpr std::size_t kKeepScratch = 1024 * 1024;  // memory that stays for the next command
 constexpr std::string_view kAdvice = "; push without --as-replica";
 
 Error failed(std::string message) { return {ErrorKind::kFailed, std::move(message)}; }
@@ -185,6 +186,7 @@ bool ReplicaSource::on_key(const backup::RdbKey& key) {
   }
   append_restore(key, scratch_);
   builder_.add(scratch_, 1);
+  if (scratch_.capacity() > kKeepScratch) scratch_ = Bytes();
   return true;
 }
 

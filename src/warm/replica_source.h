@@ -28,6 +28,8 @@ inline constexpr std::size_t kMaxBigKeyNames = 16 * 1024 * 1024;  // bytes of th
 // A server gives up who reads nothing for its repl-timeout, a minute: while all parts under way
 // wait for the other side. So they are small.
 inline constexpr std::size_t kReplicaPartSize = std::size_t{4} * 1024 * 1024;
+// A value is held where it arrives, in its command, in its part and where that is sent.
+inline constexpr std::size_t kReplicaBigKeySize = std::size_t{8} * 1024 * 1024;
 
 class ReplicaSource final : public Source, private backup::RdbHandler {
  public:
