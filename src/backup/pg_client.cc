@@ -288,6 +288,9 @@ Result<void, Error> PgSession::each_line(const std::string& statement, std::size
     return failure(sent.error());
   }
   std::size_t size = 0;
+  const auto too_long = [&] {
+    return failed(where_ + ": the catalog has more names than can be handled");
+  };
   std::array<std::byte, 64 * 1024> chunk{};
   for (;;) {
     std::size_t start = 0;
@@ -301,12 +304,11 @@ Result<void, Error> PgSession::each_line(const std::string& statement, std::size
         return success();
       }
       size += line.size();
+      if (size > limit) return too_long();
       if (!take(line)) return failed(where_ + ": psql gave an answer that cannot be read");
     }
     buffer_.erase(0, start);
-    if (size + buffer_.size() > limit) {
-      return failed(where_ + ": the catalog has more names than can be handled");
-    }
+    if (size + buffer_.size() > limit) return too_long();
     auto got = tool_->read(chunk);
     if (!got.has_value()) return failure(got.error());
     if (got.value() == 0) return failure(tool_->failure());  // status 0, but no answer
