@@ -158,6 +158,9 @@ Result<std::unique_ptr<warm::Source>, Error> open_warm_source(Context& context,
   }
   if (flags.portable) return usage("--portable reads from a Redis, not from a file");
   if (flags.as_replica) return usage("--as-replica reads from a Redis, not from a file");
+  if (flags.rate > 0 || !flags.rate_file.empty()) {
+    return usage("--rate and --rate-file spare a Redis that is read; a file needs none");
+  }
   SEALANE_TRY(auto source,
               warm::FileSource::open(context.files, place,
                                      {.part_size = options.part_size, .range = options.range}));

@@ -133,7 +133,7 @@ Result<MessageParts::Outcome, Error> MessageParts::take(const hub::ClientId& sen
     place->second.run.count = part.count;
   }
   Coming& coming = place->second;
-  if (data.size() > kMaxMessage - coming.run.data.size() || data.size() > kMaxHeld - held_) {
+  if (data.size() > kMaxMessage - coming.run.data.size() || held_ + data.size() > kMaxHeld) {
     SEALANE_TRY(forget(place));
     outcome.dropped = "it is too large";
     return outcome;

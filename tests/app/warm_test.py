@@ -169,6 +169,10 @@ class Warm(WarmStage):
         self.fill(self.shop, 300)
         self.ok("warm", "push", "--from", self.shop, "--to", self.path("copy"))
         self.expect(2, "warm", "push", "--from", self.shop, "--to", self.path("copy"))
+        self.write("rate", "1000\n")
+        for slowly in (["--rate", "1000"], ["--rate-file", self.path("rate")]):
+            _, err = self.expect(2, "warm", "push", "--from", self.path("copy"), "--to", self.vault, *slowly)
+            self.assertIn("a file needs none", err)
         self.ok("warm", "compare", self.shop, self.path("copy"))
         self.ok("warm", "push", "--from", self.path("copy"), "--to", self.vault)
         self.ok("warm", "compare", self.shop, self.vault)

@@ -104,6 +104,19 @@ TEST(MessagePartsTest, LimitsHold) {
   EXPECT_EQ(many.take(7, 1, 1, 2).message, whole_of(2));
 }
 
+// However it came about, what is on the disk counts.
+TEST(MessagePartsTest, WhatAnEarlierStartLeftCounts) {
+  Taker taker;
+  const Bytes large(MessageParts::kMaxMessage);
+  ASSERT_TRUE(taker.files.create_directory(kFolder).has_value());
+  for (std::uint8_t i = 0; i * large.size() <= MessageParts::kMaxHeld; ++i) {
+    ASSERT_TRUE(write_new_file(taker.files, join_path(kFolder, hub::to_file_name(client(i))),
+                               encode_part({.whole = 1, .index = 0, .count = 2}, large))
+                    .has_value());
+  }
+  EXPECT_EQ(taker.take(100, 1, 0, 2).dropped, "it is too large");
+}
+
 TEST(MessagePartsTest, AFullDiskTakesNothing) {
   Taker taker;
   taker.take(1, 5, 0, 3);
