@@ -226,6 +226,10 @@ std::string program_page(const std::vector<const Command*>& commands) {
   }
   out += ".SH ENVIRONMENT\n";
   out += ".TP\n\\fBNO_COLOR\\fR\nNo colors on a terminal.\n";
+  out +=
+      ".TP\n\\fBSEALANE_CPU\\fR\nWith \\fIgeneric\\fR, only code that every CPU runs: slower, to "
+      "look for a "
+      "fault.\n";
   std::set<std::string> variables = {"SEALANE_JSON"};
   for (const Command* command : commands) {
     for (const Option& option : command->options) {

@@ -17,7 +17,7 @@ void count_bytes(benchmark::State& state) {
 }
 
 void aead_seal(benchmark::State& state, AeadAlgorithm algorithm, AeadEngine engine) {
-  if (!aead_engine_available(engine)) {
+  if (!aead_engine_available(algorithm, engine)) {
     state.SkipWithError("engine not available here");
     return;
   }
@@ -34,7 +34,7 @@ void aead_seal(benchmark::State& state, AeadAlgorithm algorithm, AeadEngine engi
 }
 
 void aead_open(benchmark::State& state, AeadAlgorithm algorithm, AeadEngine engine) {
-  if (!aead_engine_available(engine)) {
+  if (!aead_engine_available(algorithm, engine)) {
     state.SkipWithError("engine not available here");
     return;
   }
@@ -54,12 +54,14 @@ void aead_open(benchmark::State& state, AeadAlgorithm algorithm, AeadEngine engi
 constexpr auto kGcm = AeadAlgorithm::kAes256Gcm;
 constexpr auto kChaCha = AeadAlgorithm::kChaCha20Poly1305;
 BENCHMARK_CAPTURE(aead_seal, aes_256_gcm_openssl, kGcm, AeadEngine::kOpenSsl)->Apply(sizes);
+BENCHMARK_CAPTURE(aead_seal, aes_256_gcm_vaes, kGcm, AeadEngine::kVaes)->Apply(sizes);
 BENCHMARK_CAPTURE(aead_seal, aes_256_gcm_ipsec_mb, kGcm, AeadEngine::kIpsecMb)->Apply(sizes);
 BENCHMARK_CAPTURE(aead_seal, chacha20_poly1305_openssl, kChaCha, AeadEngine::kOpenSsl)
     ->Apply(sizes);
 BENCHMARK_CAPTURE(aead_seal, chacha20_poly1305_ipsec_mb, kChaCha, AeadEngine::kIpsecMb)
     ->Apply(sizes);
 BENCHMARK_CAPTURE(aead_open, aes_256_gcm_openssl, kGcm, AeadEngine::kOpenSsl)->Apply(sizes);
+BENCHMARK_CAPTURE(aead_open, aes_256_gcm_vaes, kGcm, AeadEngine::kVaes)->Apply(sizes);
 BENCHMARK_CAPTURE(aead_open, aes_256_gcm_ipsec_mb, kGcm, AeadEngine::kIpsecMb)->Apply(sizes);
 BENCHMARK_CAPTURE(aead_open, chacha20_poly1305_openssl, kChaCha, AeadEngine::kOpenSsl)
     ->Apply(sizes);

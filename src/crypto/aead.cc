@@ -2,6 +2,7 @@
 
 #include "base/copy_bytes.h"
 #include "crypto/aead_ipsec_mb.h"
+#include "crypto/aead_vaes.h"
 #include "crypto/cpu.h"
 #include "crypto/openssl.h"
 
@@ -87,18 +88,31 @@ class OpenSslAead final : public Aead {
 
 }  // namespace
 
-bool aead_engine_available(AeadEngine engine) {
-  return engine != AeadEngine::kIpsecMb || (!generic_cpu_forced() && ipsec_mb_available());
+bool aead_engine_available(AeadAlgorithm algorithm, AeadEngine engine) {
+  switch (engine) {
+    case AeadEngine::kAutomatic:
+    case AeadEngine::kOpenSsl:
+      return true;
+    case AeadEngine::kIpsecMb:
+      return !generic_cpu_forced() && ipsec_mb_available();
+    case AeadEngine::kVaes:
+      return algorithm == AeadAlgorithm::kAes256Gcm && !generic_cpu_forced() && vaes_available();
+  }
+  return false;
 }
 
-std::string_view aead_engine_name() {
-  return aead_engine_available(AeadEngine::kIpsecMb) ? "ipsec-mb" : "OpenSSL";
+AeadEngine automatic_aead_engine(AeadAlgorithm algorithm) {
+  for (const AeadEngine engine : {AeadEngine::kIpsecMb, AeadEngine::kVaes}) {
+    if (aead_engine_available(algorithm, engine)) return engine;
+  }
+  return AeadEngine::kOpenSsl;
 }
 
 std::unique_ptr<Aead> make_aead(AeadAlgorithm algorithm, const AeadKey& key, AeadEngine engine) {
-  SEALANE_CHECK(aead_engine_available(engine));
-  if (engine != AeadEngine::kOpenSsl && aead_engine_available(AeadEngine::kIpsecMb))
-    return make_ipsec_mb_aead(algorithm, key);
+  SEALANE_CHECK(aead_engine_available(algorithm, engine));
+  if (engine == AeadEngine::kAutomatic) engine = automatic_aead_engine(algorithm);
+  if (engine == AeadEngine::kIpsecMb) return make_ipsec_mb_aead(algorithm, key);
+  if (engine == AeadEngine::kVaes) return make_vaes_gcm(key);
   return std::make_unique<OpenSslAead>(algorithm, key);
 }
 

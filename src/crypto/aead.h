@@ -4,7 +4,6 @@
 // then tag. The same nonce must never be used twice under one key for different plaintexts.
 #include <cstdint>
 #include <memory>
-#include <string_view>
 
 #include "sealane/base/bytes.h"
 #include "sealane/base/result.h"
@@ -22,12 +21,12 @@ using AeadNonce = ByteArray<kAeadNonceSize>;
 enum class AeadAlgorithm : std::uint8_t { kAes256Gcm = 1, kChaCha20Poly1305 };
 enum class AeadError : std::uint8_t { kNotAuthentic = 1 };
 
-// Which code does it. kIpsecMb needs a build and a CPU that have it (VAES, VPCLMULQDQ);
-// SEALANE_CPU=generic in the environment forces kOpenSsl.
-enum class AeadEngine : std::uint8_t { kAutomatic, kOpenSsl, kIpsecMb };
-bool aead_engine_available(AeadEngine engine);
-// What kAutomatic gives, for both algorithms: "OpenSSL" or "ipsec-mb".
-std::string_view aead_engine_name();
+// Which code does it. kIpsecMb needs a build that has it and a CPU with AVX-512, kVaes (AES-256-GCM
+// only) one with VAES and VPCLMULQDQ. SEALANE_CPU=generic in the environment forces kOpenSsl.
+enum class AeadEngine : std::uint8_t { kAutomatic, kOpenSsl, kIpsecMb, kVaes };
+bool aead_engine_available(AeadAlgorithm algorithm, AeadEngine engine);
+// What kAutomatic gives: the fastest that is available.
+AeadEngine automatic_aead_engine(AeadAlgorithm algorithm);
 
 // One key, expanded. Not thread-safe: one per thread; clone() is cheap. All calls are
 // constant-time in key and plaintext. Lengths up to 2^31 - 64 bytes per call.
@@ -46,7 +45,7 @@ class Aead {
   virtual std::unique_ptr<Aead> clone() const = 0;
 };
 
-// REQUIRES: aead_engine_available(engine).
+// REQUIRES: aead_engine_available(algorithm, engine).
 std::unique_ptr<Aead> make_aead(AeadAlgorithm algorithm, const AeadKey& key,
                                 AeadEngine engine = AeadEngine::kAutomatic);
 

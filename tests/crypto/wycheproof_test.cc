@@ -155,9 +155,21 @@ TEST_F(Wycheproof, AesGcmByOpenSsl) {
   });
 }
 
+TEST_F(Wycheproof, AesGcmByVaes) {
+  if (!aead_engine_available(AeadAlgorithm::kAes256Gcm, AeadEngine::kVaes)) {
+    GTEST_SKIP() << "the CPU lacks VAES or VPCLMULQDQ, or SEALANE_CPU=generic";
+  }
+  run_aead("aes_gcm", 96, [](const Bytes& key, const Bytes& nonce) {
+    return PreparedAead{
+        make_aead(AeadAlgorithm::kAes256Gcm, AeadKey(exactly<32>(key)), AeadEngine::kVaes),
+        array_of<12>(nonce)};
+  });
+}
+
 TEST_F(Wycheproof, AesGcmByIpsecMb) {
-  if (!aead_engine_available(AeadEngine::kIpsecMb)) {
-    GTEST_SKIP() << "libipsec-mb: not in this build, or the CPU lacks VAES, or SEALANE_CPU=generic";
+  if (!aead_engine_available(AeadAlgorithm::kAes256Gcm, AeadEngine::kIpsecMb)) {
+    GTEST_SKIP() << "libipsec-mb: not in this build, or the CPU lacks AVX-512, or "
+                    "SEALANE_CPU=generic";
   }
   run_aead("aes_gcm", 96, [](const Bytes& key, const Bytes& nonce) {
     return PreparedAead{
@@ -207,8 +219,9 @@ TEST_F(Wycheproof, ChaCha20Poly1305ByOpenSsl) {
 }
 
 TEST_F(Wycheproof, ChaCha20Poly1305ByIpsecMb) {
-  if (!aead_engine_available(AeadEngine::kIpsecMb)) {
-    GTEST_SKIP() << "libipsec-mb: not in this build, or the CPU lacks VAES, or SEALANE_CPU=generic";
+  if (!aead_engine_available(AeadAlgorithm::kChaCha20Poly1305, AeadEngine::kIpsecMb)) {
+    GTEST_SKIP() << "libipsec-mb: not in this build, or the CPU lacks AVX-512, or "
+                    "SEALANE_CPU=generic";
   }
   run_aead("chacha20_poly1305", 96, [](const Bytes& key, const Bytes& nonce) {
     return PreparedAead{make_aead(AeadAlgorithm::kChaCha20Poly1305, AeadKey(exactly<32>(key)),
