@@ -301,8 +301,10 @@ SEALANE_VAES Block crypt(const KeySchedule& keys, const HashPowers& powers, cons
     }
     cleanse(last);
   }
-  const Block sizes = _mm_set_epi64x(static_cast<long long>(associated_data.size() * 8),
-                                     static_cast<long long>(in.size() * 8));
+  const std::uint64_t associated_bits = associated_data.size() * 8;
+  const std::uint64_t text_bits = in.size() * 8;
+  const Block sizes = _mm_set_epi64x(static_cast<std::int64_t>(associated_bits),
+                                     static_cast<std::int64_t>(text_bits));
   hash = multiply(_mm_xor_si128(hash, sizes), load_block(powers.from(1)));
   return _mm_xor_si128(reversed(hash), mask);
 }
