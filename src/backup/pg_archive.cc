@@ -98,7 +98,10 @@ std::optional<ArchiveReader::SequenceValue> parse_setval(std::string_view statem
 
 Result<void, ArchiveError> ArchiveReader::feed(ByteSpan data) {
   if (state_ == State::kFailed) return ArchiveError::kMalformed;
-  if (state_ == State::kUnknownVersion) return success();
+  if (state_ == State::kUnknownVersion) {
+    if (rows_ != nullptr) rows_->other(data);
+    return success();
+  }
   if (state_ == State::kData) return skim(data);
   // What is understood is dropped now and then, not at every small entry.
   if (offset_ > 0) {
@@ -111,13 +114,16 @@ Result<void, ArchiveError> ArchiveReader::feed(ByteSpan data) {
     if (!stepped.has_value()) return fail(stepped.error());
     if (!stepped.value()) {
       if (pending_.size() - offset_ > kMaxEntrySize) return fail(ArchiveError::kLimits);
+      if (rows_ != nullptr) rows_->other(data);
       return success();
     }
   }
-  const Bytes rest = std::move(pending_);
+  const Bytes all = std::move(pending_);
   pending_ = Bytes();
-  if (state_ == State::kUnknownVersion) return success();
-  return skim(ByteSpan(rest).subspan(offset_));
+  const ByteSpan rest =
+      state_ == State::kUnknownVersion ? ByteSpan() : ByteSpan(all).subspan(offset_);
+  if (rows_ != nullptr) rows_->other(data.first(data.size() - rest.size()));
+  return skim(rest);
 }
 
 ArchiveError ArchiveReader::fail(ArchiveError error) {
@@ -138,13 +144,16 @@ Result<void, ArchiveError> ArchiveReader::finish() const {
 Result<void, ArchiveError> ArchiveReader::skim(ByteSpan data) {
   for (;;) {
     const auto skipped = static_cast<std::size_t>(std::min<std::uint64_t>(skip_, data.size()));
-    if (reading_ && skipped > 0) rows_->rows(data.first(skipped));
+    if (rows_ != nullptr && skipped > 0) {
+      reading_ ? rows_->rows(data.first(skipped)) : rows_->other(data.first(skipped));
+    }
     skip_ -= skipped;
     data = data.subspan(skipped);
     if (data.empty()) return success();
     const std::size_t wanted = expected_ == DataField::kKind ? 1 : std::size_t{1} + integer_size_;
     ByteSpan field = data.first(std::min(wanted - field_size_, data.size()));
     data = data.subspan(field.size());
+    if (rows_ != nullptr && !reading_) rows_->other(field);
     if (field.size() < wanted) {  // it began in an earlier piece, or ends in a later one
       std::ranges::copy(field, field_.begin() + static_cast<std::ptrdiff_t>(field_size_));
       field_size_ += field.size();
@@ -243,10 +252,12 @@ Result<bool, ArchiveError> ArchiveReader::read_header() {
   for (int i = 0; i < 7 && !in.bad(); ++i) in.integer();  // time
   for (int i = 0; i < 3 && !in.bad(); ++i) in.text();     // database, server, pg_dump
   if (in.malformed()) return ArchiveError::kMalformed;
+  const std::size_t size = rest.size() - in.remaining();
   const std::int64_t count = in.bad() ? 0 : in.integer();
   if (in.malformed() || count < 0) return ArchiveError::kMalformed;
   if (in.bad()) return false;
   if (static_cast<std::uint64_t>(count) > kMaxEntries) return ArchiveError::kLimits;
+  if (rows_ != nullptr) rows_->header(rest.first(size), integer_size_);
   entries_left_ = static_cast<std::uint64_t>(count);
   offset_ = pending_.size() - in.remaining();
   state_ = State::kEntries;
@@ -271,8 +282,9 @@ Result<bool, ArchiveError> ArchiveReader::read_entry() {
   if (minor_ >= 16) in.integer();  // kind of relation
   in.text();                       // owner
   in.text();                       // "with oids"
-  while (!in.bad() && in.text()) {
-  }                           // dependencies, ended by none
+  const auto dependency = in.text();
+  for (auto next = dependency; next && !in.bad(); next = in.text()) {
+  }                           // ended by none
   in.skip(1 + offset_size_);  // where its data is
   if (in.malformed()) return ArchiveError::kMalformed;
   if (in.bad()) return false;
@@ -280,6 +292,14 @@ Result<bool, ArchiveError> ArchiveReader::read_entry() {
     const auto value = parse_setval(*definition);
     if (!value) return ArchiveError::kMalformed;
     sequences_[{std::string(name_space.value_or("")), std::string(*tag)}] = *value;
+  }
+  if (rows_ != nullptr) {
+    const ByteSpan rest = ByteSpan(pending_).subspan(offset_);
+    rows_->entry({.dump_id = dump_id,
+                  .description = description.value_or(""),
+                  .definition = definition.value_or(""),
+                  .dependency = dependency.value_or(""),
+                  .data = rest.first(rest.size() - in.remaining())});
   }
   if (has_data) {
     if (dump_id < 0) return ArchiveError::kMalformed;

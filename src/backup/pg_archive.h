@@ -59,6 +59,21 @@ class ArchiveReader {
     virtual void begin(std::size_t handle) = 0;
     virtual void rows(ByteSpan data) = 0;  // any piece of them
     virtual void end(std::size_t handle) = 0;
+
+    // For who passes the archive on, or makes another of a part of it. All of the archive in its
+    // order, but for the rows that are wanted and the sizes in front of them and behind.
+    virtual void other(ByteSpan /*data*/) {}
+    // Up to the number of entries. An integer has a sign byte and `integer_size` bytes.
+    virtual void header(ByteSpan /*data*/, std::uint8_t /*integer_size*/) {}
+    // An entry as it is written, in front of want().
+    struct Entry {
+      std::int64_t dump_id = 0;
+      std::string_view description;
+      std::string_view definition;
+      std::string_view dependency;  // the first one, a dump id; of a table's rows it is the table
+      ByteSpan data;
+    };
+    virtual void entry(const Entry& /*entry*/) {}
   };
 
   // `rows` may be null; must outlive this.

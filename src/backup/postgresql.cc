@@ -11,6 +11,7 @@
 #include "backup/fingerprint.h"
 #include "backup/pg_client.h"
 #include "backup/pg_globals.h"
+#include "backup/pg_loader.h"
 #include "backup/pg_rows.h"
 #include "backup/pg_target.h"
 #include "flow/thread.h"
@@ -481,12 +482,9 @@ class PgTarget final : public Target {
     }
     session_.reset();  // a role may be allowed one connection only
     ToolCommand command = connection_.command("pg_restore");
-    command.arguments = {"--exit-on-error", "--no-tablespaces", "--no-password",
-                         "--dbname=" + connection_.database_argument()};
-    command.pipe_input = true;
     add_server_settings(command, kRestoreSettings);
-    SEALANE_TRY(auto tool, Tool::start(command, &context_.cancel));
-    return std::unique_ptr<Stream>(std::make_unique<RestoreSink>(std::move(tool)));
+    SEALANE_TRY(auto loader, PgLoader::start(connection_, std::move(command), context_.cancel));
+    return std::unique_ptr<Stream>(std::move(loader));
   }
 
   Result<void, Error> finish() override {
@@ -581,17 +579,6 @@ class PgTarget final : public Target {
     }
     PgTarget& target_;
     std::string script_;
-  };
-
-  class RestoreSink final : public Stream {
-   public:
-    explicit RestoreSink(std::unique_ptr<Tool> tool) : tool_(std::move(tool)) {}
-    Result<void, Error> write(ByteSpan data) override { return tool_->write(data); }
-    Result<void, Error> finish() override { return tool_->finish(); }
-    void interrupt() noexcept override { tool_->interrupt(); }
-
-   private:
-    std::unique_ptr<Tool> tool_;
   };
 
   PgConnection connection_;

@@ -20,6 +20,7 @@
 #include "backup/pg_archive.h"
 #include "backup/pg_client.h"
 #include "backup/pg_globals.h"
+#include "backup/pg_loader.h"
 #include "backup/pg_rows.h"
 #include "backup/process.h"
 #include "backup/source.h"
@@ -536,6 +537,101 @@ TEST_F(PostgreSql, RestoresIntoADatabaseAfterClearing) {
   EXPECT_EQ(round_trip(taken.value(), server->server->target()), "");
 }
 
+// How many transactions put the rows there.
+constexpr const char* kLoads = "SELECT count(DISTINCT xmin::text) FROM ";
+
+TEST_F(PostgreSql, LargeTablesAreLoadedOverTwoConnections) {
+  const std::string db = fresh_database("large");
+  sql(db,
+      "CREATE TABLE small AS SELECT g AS i FROM generate_series(1,10000) g;"
+      // Rows of all sizes, also larger than what goes one way at once, with each escape in them.
+      "CREATE TABLE large AS SELECT g AS i, repeat(E'a\\\\.\\n\\\\.\\t' || g, CASE WHEN g % 9973 = "
+      "0 "
+      "  THEN 30000 ELSE 15 END) AS t FROM generate_series(1,120000) g;"
+      "ALTER TABLE large ADD PRIMARY KEY (i);"
+      "CREATE TABLE z_checked (i int, t text, CHECK (i > 0));"
+      "INSERT INTO z_checked SELECT g, repeat('c', 300) FROM generate_series(1,60000) g");
+  auto taken = take(url(db));
+  ASSERT_TRUE(taken.has_value()) << taken.error().message;
+  ASSERT_GT(taken.value().contents[1].size(), 5 * PgLoader::kLargeTable);
+  const std::string to = fresh_database("large_copy");
+  auto target = open_postgresql_target(url(to), context());
+  ASSERT_TRUE(target.has_value());
+  EXPECT_EQ(round_trip(taken.value(), *target.value()), "");
+  EXPECT_EQ(sql(to, std::string(kLoads) + "large"), "2");
+  // A check may look at rows that another transaction has not shown yet.
+  EXPECT_EQ(sql(to, std::string(kLoads) + "z_checked"), "1");
+  EXPECT_EQ(sql(to, std::string(kLoads) + "small"), "1");
+
+  // A row that cannot be read fails the restore, whichever way it went; so does an end too early.
+  auto& archive = taken.value().contents[1];
+  const Taken whole = taken.value();
+  for (std::size_t back = 1; back < 4; back += 2) {
+    taken.value() = whole;
+    const auto row = archive.find("\tccc") - 500'000 * back;
+    archive[archive.find('\t', row) - 1] = '?';
+    auto again = open_postgresql_target(url(fresh_database("large_bad")), context());
+    ASSERT_TRUE(again.has_value());
+    const auto refused = restore(taken.value(), *again.value());
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_NE(refused.error().message.find("pg_restore failed"), std::string::npos)
+        << refused.error().message;
+  }
+  archive = whole.contents[1].substr(0, whole.contents[1].find("\tccc") - 1'000'000);
+  auto again = open_postgresql_target(url(fresh_database("large_bad")), context());
+  ASSERT_TRUE(again.has_value());
+  EXPECT_FALSE(restore(taken.value(), *again.value()).has_value());
+}
+
+TEST_F(PostgreSql, OneConnectionIsEnough) {
+  const std::string db = fresh_database("one");
+  sql("postgres",
+      "DROP ROLE IF EXISTS one_only; CREATE ROLE one_only LOGIN CONNECTION LIMIT 1;"
+      "ALTER DATABASE one OWNER TO one_only");
+  sql(db,
+      "CREATE TABLE a AS SELECT g AS i, repeat('x', 300) AS t FROM generate_series(1,60000) g;"
+      "ALTER TABLE a OWNER TO one_only");
+  auto taken = take(url(db));
+  ASSERT_TRUE(taken.has_value()) << taken.error().message;
+  const std::string to = fresh_database("one_copy");
+  sql("postgres", "ALTER DATABASE one_copy OWNER TO one_only");
+  auto target = open_postgresql_target(url(to, "one_only"), context());
+  ASSERT_TRUE(target.has_value()) << target.error().message;
+  EXPECT_EQ(round_trip(taken.value(), *target.value()), "");
+  EXPECT_EQ(sql(to, std::string(kLoads) + "a"), "1");
+}
+
+TEST_F(PostgreSql, CancellationEndsBothWaysOfARestore) {
+  const std::string db = fresh_database("stop");
+  sql(db, "CREATE TABLE a AS SELECT g AS i, repeat('x', 300) AS t FROM generate_series(1,90000) g");
+  auto taken = take(url(db));
+  ASSERT_TRUE(taken.has_value()) << taken.error().message;
+  flow::Cancellation cancel;
+  DriverContext mine{system_files(), system_clock(), system_random(), cancel};
+  auto target = open_postgresql_target(url(fresh_database("stop_copy")), mine);
+  ASSERT_TRUE(target.has_value());
+  auto stream = target.value()->open_stream(taken.value().streams[1]);
+  ASSERT_TRUE(stream.has_value());
+  ByteSpan rest = as_bytes(taken.value().contents[1]);
+  Result<void, Error> written = success();
+  while (written.has_value() && !rest.empty()) {
+    const std::size_t size = std::min<std::size_t>(rest.size(), 100'000);
+    written = stream.value()->write(rest.first(size));
+    rest = rest.subspan(size);
+    if (rest.size() < 5'000'000) cancel.cancel();
+  }
+  ASSERT_FALSE(written.has_value());
+  EXPECT_EQ(written.error().kind, ErrorKind::kInterrupted) << written.error().message;
+  stream.value().reset();
+  target.value().reset();
+  for (int i = 0;; ++i) {
+    if (sql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname = 'stop_copy'") == "0")
+      break;
+    ASSERT_LT(i, 100);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+}
+
 TEST_F(PostgreSql, RestoringOverExistingTablesFails) {
   const std::string db = fresh_database("twice");
   sql(db, "CREATE TABLE a (i int)");
@@ -901,6 +997,61 @@ TEST(PgArchive, RefusesWhatItIsNot) {
 std::string real_archive() {
   std::ifstream file(testing::data_path("postgresql/dump-15.bin"), std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// Keeps what goes by.
+class Passing final : public ArchiveReader::RowReader {
+ public:
+  explicit Passing(bool wants) : wants_(wants) {}
+  std::optional<std::size_t> want(std::string_view, std::string_view, std::string_view) override {
+    return wants_ ? std::optional<std::size_t>(0) : std::nullopt;
+  }
+  void begin(std::size_t) override {}
+  void rows(ByteSpan data) override { rows_size += data.size(); }
+  void end(std::size_t) override { ++tables; }
+  void other(ByteSpan data) override { all += as_text(data); }
+  void header(ByteSpan data, std::uint8_t) override { contents += as_text(data); }
+  void entry(const Entry& entry) override {
+    if (entries++ == 0) contents += std::string(5, '#');  // their number
+    contents += as_text(entry.data);
+    if (entry.description == "TABLE") made.insert(std::to_string(entry.dump_id));
+    if (entry.description == "TABLE DATA") needed.emplace_back(entry.dependency);
+  }
+  std::string all;
+  std::string contents;
+  std::set<std::string> made;
+  std::vector<std::string> needed;
+  std::size_t entries = 0;
+  std::size_t tables = 0;
+  std::size_t rows_size = 0;
+
+ private:
+  bool wants_;
+};
+
+TEST(PgArchive, IsPassedOnWholeButForTheRowsThatAreWanted) {
+  const std::string archive = real_archive();
+  for (std::size_t cut = 0; cut <= archive.size(); cut += 7) {
+    Passing none(false);
+    Passing rows(true);
+    for (Passing* passing : {&none, &rows}) {
+      ArchiveReader reader(passing);
+      ASSERT_TRUE(reader.feed(as_bytes(archive.substr(0, cut))).has_value()) << cut;
+      ASSERT_TRUE(reader.feed(as_bytes(archive.substr(cut))).has_value()) << cut;
+      ASSERT_TRUE(reader.finish().has_value()) << cut;
+    }
+    ASSERT_EQ(none.all, archive) << cut;
+    EXPECT_EQ(none.tables, 0u);
+    ASSERT_GT(rows.tables, 0u);
+    EXPECT_LT(rows.all.size() + rows.rows_size, archive.size());
+    // Header and entries are what the archive begins with.
+    std::string start = archive.substr(0, rows.contents.size());
+    const auto number = rows.contents.find("#####");
+    ASSERT_NE(number, std::string::npos);
+    start.replace(number, 5, 5, '#');
+    ASSERT_EQ(rows.contents, start) << cut;
+    for (const std::string& table : rows.needed) EXPECT_TRUE(rows.made.contains(table)) << table;
+  }
 }
 
 TEST(PgArchive, IsWholeAtItsLastByteAndNowhereBefore) {
