@@ -23,10 +23,10 @@ namespace sealane::backup {
 namespace {
 
 constexpr std::chrono::milliseconds kBusyPause{25};
-constexpr int kCancelCheckInterval = 10'000;    // virtual machine steps
-constexpr std::size_t kCopyStep = 256 * 1024;   // bytes copied by one call of the backup API
-constexpr int kSinkCachePages = 16;             // the sink's cache only sorts
-constexpr std::size_t kHashBuffer = 64 * 1024;  // values are gathered before they are hashed
+constexpr int kCancelCheckInterval = 10'000;   // virtual machine steps
+constexpr std::size_t kCopyStep = 256 * 1024;  // bytes copied by one call of the backup API
+constexpr int kSinkCachePages = 16;            // the sink's cache only sorts
+constexpr std::size_t kHashBlock = 32 * 1024;  // values are gathered before they are hashed
 constexpr std::int64_t kPendingByte =
     0x40000000;  // its page is never used; the file format says so
 constexpr std::string_view kFormat = "sqlite3";
@@ -165,23 +165,17 @@ class Statement {
   }
   int columns() const { return sqlite3_column_count(handle_.get()); }
   std::int64_t integer(int column) const { return sqlite3_column_int64(handle_.get(), column); }
-  ByteSpan blob(int column) const {
-    const void* data = sqlite3_column_blob(handle_.get(), column);
-    return {static_cast<const std::byte*>(data), size(column)};
-  }
   std::string_view text(int column) const {
     const void* data = sqlite3_column_text(handle_.get(), column);
-    return {static_cast<const char*>(data), data == nullptr ? 0 : size(column)};
+    const int size = sqlite3_column_bytes(handle_.get(), column);
+    return {static_cast<const char*>(data), data == nullptr ? 0 : static_cast<std::size_t>(size)};
   }
-  double real(int column) const { return sqlite3_column_double(handle_.get(), column); }
-  int type(int column) const { return sqlite3_column_type(handle_.get(), column); }
+  // Valid until the next step(); for the thread that steps.
+  sqlite3_value* raw(int column) const { return sqlite3_column_value(handle_.get(), column); }
 
  private:
   Statement(const Connection& connection, sqlite3_stmt* raw)
       : connection_(&connection), handle_(raw) {}
-  std::size_t size(int column) const {
-    return static_cast<std::size_t>(sqlite3_column_bytes(handle_.get(), column));
-  }
   const Connection* connection_;
   StatementHandle handle_;
 };
@@ -197,69 +191,74 @@ Result<std::string, Error> single_value(const Connection& connection, const std:
 // Hashes typed values; docs/protocol/fingerprint.md, section 3, has the table.
 class ValueHasher {
  public:
-  void add(const Statement& row, int column) {
-    switch (row.type(column)) {
+  // `value` is good until the statement moves on. `utf8`: text is stored so; others are converted.
+  void add(sqlite3_value* value, bool utf8) {
+    switch (sqlite3_value_type(value)) {
       case SQLITE_NULL:
-        tag(0);
-        break;
+        return put(Tag::kNull);
       case SQLITE_INTEGER:
-        tag(1);
-        number(static_cast<std::uint64_t>(row.integer(column)));
-        break;
+        return put(Tag::kInteger, static_cast<std::uint64_t>(sqlite3_value_int64(value)));
       case SQLITE_FLOAT:
-        tag(2);
-        number(std::bit_cast<std::uint64_t>(row.real(column)));
-        break;
+        return put(Tag::kReal, std::bit_cast<std::uint64_t>(sqlite3_value_double(value)));
       case SQLITE_TEXT: {
-        const std::string_view text = row.text(column);
-        tag(3);
-        number(text.size());
-        bytes(as_bytes(text));
-        break;
+        // Its bytes as they lie there, where nothing is to be converted.
+        const void* text = utf8 ? sqlite3_value_blob(value) : sqlite3_value_text(value);
+        return put(Tag::kText, text, sqlite3_value_bytes(value));
       }
       default: {
-        const ByteSpan blob = row.blob(column);
-        tag(4);
-        number(blob.size());
-        bytes(blob);
-        break;
+        const void* blob = sqlite3_value_blob(value);
+        return put(Tag::kBlob, blob, sqlite3_value_bytes(value));
       }
     }
   }
   std::string finish() {
-    flush();
+    hash_.update(ByteSpan(block_).first(used_));
     ByteArray<32> digest;
     hash_.finish(digest);
     return to_hex(digest);
   }
 
  private:
-  void tag(std::uint8_t value) {
-    const std::byte byte{value};
+  enum class Tag : std::uint8_t { kNull, kInteger, kReal, kText, kBlob };
+
+  void put(Tag tag) {
+    const auto byte = static_cast<std::byte>(tag);
     bytes(ByteSpan(&byte, 1));
   }
-  void number(std::uint64_t value) {
-    ByteArray<8> encoded;
-    store_integer(encoded, value);
+  void put(Tag tag, std::uint64_t number) {
+    ByteArray<9> encoded;
+    encoded[0] = static_cast<std::byte>(tag);
+    store_integer(MutableByteSpan(encoded).subspan(1), number);
     bytes(encoded);
   }
+  void put(Tag tag, const void* data, int size) {
+    const auto count = data == nullptr ? 0 : static_cast<std::size_t>(size);
+    put(tag, count);
+    bytes({static_cast<const std::byte*>(data), count});
+  }
+  // Blocks are filled to the last byte: whole parts of the hash's tree are quickest.
   void bytes(ByteSpan data) {
-    if (data.size() > buffer_.size() - used_) flush();
-    if (data.size() > buffer_.size()) return hash_.update(data);
-    copy_bytes(data, buffer_.begin() + static_cast<std::ptrdiff_t>(used_));
+    while (data.size() > block_.size() - used_) {
+      const ByteSpan part = data.first(block_.size() - used_);
+      append(part);
+      data = data.subspan(part.size());
+      hash_.update(block_);
+      used_ = 0;
+    }
+    append(data);
+  }
+  void append(ByteSpan data) {
+    copy_bytes(data, block_.begin() + static_cast<std::ptrdiff_t>(used_));
     used_ += data.size();
   }
-  void flush() {
-    hash_.update(ByteSpan(buffer_).first(used_));
-    used_ = 0;
-  }
+
   crypto::Blake3 hash_;  // a third of SHA-256's time
-  Bytes buffer_ = Bytes(kHashBuffer);
+  Bytes block_ = Bytes(kHashBlock);
   std::size_t used_ = 0;
 };
 
 Result<Fingerprint::Item, Error> hash_rows(const Connection& connection, std::string name,
-                                           const std::string& sql) {
+                                           const std::string& sql, bool utf8) {
   SEALANE_TRY(auto statement, Statement::prepare(connection, sql));
   const int columns = statement.columns();
   ValueHasher hasher;
@@ -267,7 +266,7 @@ Result<Fingerprint::Item, Error> hash_rows(const Connection& connection, std::st
   for (;;) {
     SEALANE_TRY(const bool row, statement.step());
     if (!row) break;
-    for (int i = 0; i < columns; ++i) hasher.add(statement, i);
+    for (int i = 0; i < columns; ++i) hasher.add(statement.raw(i), utf8);
     ++count;
   }
   return Fingerprint::Item{std::move(name), count, hasher.finish()};
@@ -312,15 +311,19 @@ Result<Fingerprint, Error> fingerprint_of(const Connection& connection, Fingerpr
   }
   std::vector<Fingerprint::Item> items;
   // No table of an application can be called sqlite_….
+  SEALANE_TRY(const std::string encoding, single_value(connection, "PRAGMA main.encoding"));
+  const bool utf8 = encoding == "UTF-8";
   SEALANE_TRY(auto header, hash_rows(connection, "sqlite_header",
                                      "SELECT (SELECT user_version FROM pragma_user_version), "
                                      "(SELECT application_id FROM pragma_application_id), "
-                                     "(SELECT encoding FROM pragma_encoding)"));
+                                     "(SELECT encoding FROM pragma_encoding)",
+                                     utf8));
   items.push_back(std::move(header));
   SEALANE_TRY(auto schema,
               hash_rows(connection, "sqlite_schema",
                         "SELECT type, name, tbl_name, sql FROM main.sqlite_schema ORDER BY "
-                        "type, name, tbl_name, sql"));
+                        "type, name, tbl_name, sql",
+                        utf8));
   items.push_back(std::move(schema));
   for (const std::string& table : tables) {
     if (level == FingerprintLevel::kStructure) {
@@ -333,9 +336,10 @@ Result<Fingerprint, Error> fingerprint_of(const Connection& connection, Fingerpr
     }
     SEALANE_TRY(const std::string columns, column_list(connection, table));
     // NOT INDEXED: the rows of the table itself, in key order, not those that an index claims.
-    SEALANE_TRY(auto item,
-                hash_rows(connection, table,
-                          "SELECT " + columns + " FROM main." + quoted(table) + " NOT INDEXED"));
+    SEALANE_TRY(
+        auto item,
+        hash_rows(connection, table,
+                  "SELECT " + columns + " FROM main." + quoted(table) + " NOT INDEXED", utf8));
     items.push_back(std::move(item));
   }
   return at_level(make_fingerprint("sqlite", FingerprintLevel::kContent, std::move(items)), level);
@@ -581,7 +585,7 @@ class SqliteTarget final : public Target {
   Result<void, Error> open_temporary(Connection& connection) {
     return connection.open(
         "file:" + percent_encode_path(plain_name(file_->temporary_path())) + "?immutable=1",
-        SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, nullptr);
+        SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, ahead_.name());
   }
 
   Result<void, Error> read_rows() {
@@ -633,6 +637,7 @@ class SqliteTarget final : public Target {
   SqliteOptions options_;
   bool overwrite_ = false;
   bool replaces_ = false;
+  ReadAhead ahead_;                   // of the file before anybody knows it
   std::optional<Fingerprint> found_;  // of the file that is about to appear
   std::unique_ptr<store::AtomicFile> file_;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "base/byte_reader.h"
 #include "base/check.h"
@@ -18,12 +19,56 @@ constexpr std::int64_t kFrameHeaderSize = 24;  // of each frame in it; starts wi
 using store::register_vfs;
 using store::unique_vfs_name;
 
-// ---- The tap: every call goes to the real VFS or file.
+// ---- Shims: every call goes to the real VFS or file.
+
+// What was read ahead of a file that does not change.
+class Window {
+ public:
+  int read(sqlite3_file& file, void* out, int size, std::int64_t offset) {
+    const auto wanted = static_cast<std::size_t>(size);
+    if (offset < start_ || offset + size > end()) {
+      // Pages that lie in the order in which they are asked for come more and more at once, as the
+      // kernel reads ahead of a disk. Of any other only what is asked for: here and there a page in
+      // between is of no use.
+      const bool onward = offset >= start_ && offset <= end() + kSkip;
+      ahead_ = onward ? std::min(kMost, std::max(2 * ahead_, wanted)) : wanted;
+      if (const int rc = fill(file, offset); rc != SQLITE_OK) return rc;
+    }
+    if (offset + size > end()) return file.pMethods->xRead(&file, out, size, offset);  // the end
+    std::memcpy(out, bytes_.data() + (offset - start_), wanted);
+    return SQLITE_OK;
+  }
+
+ private:
+  static constexpr std::size_t kMost = 64 * 1024;  // stays in a core's cache
+  static constexpr std::int64_t kSkip = 16 * 1024;
+
+  std::int64_t end() const { return start_ + static_cast<std::int64_t>(size_); }
+  int fill(sqlite3_file& file, std::int64_t offset) {
+    size_ = 0;
+    start_ = offset;
+    sqlite3_int64 file_size = 0;
+    if (const int rc = file.pMethods->xFileSize(&file, &file_size); rc != SQLITE_OK) return rc;
+    if (offset >= file_size) return SQLITE_OK;
+    const auto left = static_cast<std::uint64_t>(file_size - offset);
+    const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(ahead_, left));
+    bytes_.resize(std::max(bytes_.size(), size));
+    const int rc = file.pMethods->xRead(&file, bytes_.data(), static_cast<int>(size), offset);
+    if (rc == SQLITE_OK) size_ = size;
+    return rc;
+  }
+
+  Bytes bytes_;
+  std::int64_t start_ = 0;
+  std::size_t size_ = 0;
+  std::size_t ahead_ = 0;
+};
 
 struct TapFile {
   sqlite3_file base;  // first, as SQLite sees it
-  PageTap* tap;
-  int kind;  // SQLITE_OPEN_MAIN_DB, SQLITE_OPEN_WAL or 0
+  PageTap* tap;       // or
+  Window* window;     // of a main database
+  int kind;           // SQLITE_OPEN_MAIN_DB, SQLITE_OPEN_WAL or 0
   // The real file's memory follows.
   sqlite3_file* real() { return reinterpret_cast<sqlite3_file*>(this + 1); }
 };
@@ -34,11 +79,15 @@ sqlite3_file* real(sqlite3_file* file) { return tap_file(file).real(); }
 const sqlite3_io_methods& methods(sqlite3_file* file) { return *real(file)->pMethods; }
 sqlite3_vfs* default_vfs() { return sqlite3_vfs_find(nullptr); }
 
-int tap_close(sqlite3_file* file) { return methods(file).xClose(real(file)); }
+int tap_close(sqlite3_file* file) {
+  delete std::exchange(tap_file(file).window, nullptr);
+  return methods(file).xClose(real(file));
+}
 int tap_read(sqlite3_file* file, void* out, int size, sqlite3_int64 offset) {
-  const int rc = methods(file).xRead(real(file), out, size, offset);
-  if (rc != SQLITE_OK) return rc;
   TapFile& self = tap_file(file);
+  if (self.window != nullptr) return self.window->read(*real(file), out, size, offset);
+  const int rc = methods(file).xRead(real(file), out, size, offset);
+  if (rc != SQLITE_OK || self.tap == nullptr) return rc;
   const ByteSpan data(static_cast<const std::byte*>(out), static_cast<std::size_t>(size));
   if (self.kind == SQLITE_OPEN_MAIN_DB) self.tap->read_database(offset, data);
   if (self.kind == SQLITE_OPEN_WAL) self.tap->read_log(*real(file), offset, data);
@@ -101,14 +150,24 @@ sqlite3_io_methods make_tap_methods() {
 }
 const sqlite3_io_methods kTapMethods = make_tap_methods();
 
-int tap_open(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, int* out_flags) {
+TapFile& open_real(const char* name, sqlite3_file* file, int flags, int* out_flags, int& rc) {
   sqlite3_vfs* target = default_vfs();
   auto* self = new (file) TapFile{};
-  self->tap = static_cast<PageTap*>(vfs->pAppData);
   self->kind = flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL);
   std::memset(static_cast<void*>(self->real()), 0, static_cast<std::size_t>(target->szOsFile));
-  const int rc = target->xOpen(target, name, self->real(), flags, out_flags);
+  rc = target->xOpen(target, name, self->real(), flags, out_flags);
   self->base.pMethods = self->real()->pMethods == nullptr ? nullptr : &kTapMethods;
+  return *self;
+}
+int tap_open(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, int* out_flags) {
+  int rc = SQLITE_OK;
+  open_real(name, file, flags, out_flags, rc).tap = static_cast<PageTap*>(vfs->pAppData);
+  return rc;
+}
+int ahead_open(sqlite3_vfs*, const char* name, sqlite3_file* file, int flags, int* out_flags) {
+  int rc = SQLITE_OK;
+  TapFile& self = open_real(name, file, flags, out_flags, rc);
+  if (rc == SQLITE_OK && self.kind == SQLITE_OPEN_MAIN_DB) self.window = new Window;
   return rc;
 }
 int tap_delete(sqlite3_vfs*, const char* name, int sync) {
@@ -198,16 +257,26 @@ int sink_full_pathname(sqlite3_vfs*, const char* name, int size, char* out) {
 
 }  // namespace
 
-PageTap::PageTap() : name_(unique_vfs_name("tap")) {
+namespace {
+void register_shim(sqlite3_vfs& vfs, decltype(sqlite3_vfs::xOpen) open, const std::string& name,
+                   void* self) {
   SEALANE_CHECK(sqlite3_initialize() == SQLITE_OK);
-  vfs_.szOsFile = static_cast<int>(sizeof(TapFile)) + default_vfs()->szOsFile;
-  vfs_.xOpen = tap_open;
-  vfs_.xDelete = tap_delete;
-  vfs_.xAccess = tap_access;
-  vfs_.xFullPathname = tap_full_pathname;
-  register_vfs(vfs_, name_, this);
+  vfs.szOsFile = static_cast<int>(sizeof(TapFile)) + default_vfs()->szOsFile;
+  vfs.xOpen = open;
+  vfs.xDelete = tap_delete;
+  vfs.xAccess = tap_access;
+  vfs.xFullPathname = tap_full_pathname;
+  register_vfs(vfs, name, self);
 }
+}  // namespace
+
+PageTap::PageTap() : name_(unique_vfs_name("tap")) { register_shim(vfs_, tap_open, name_, this); }
 PageTap::~PageTap() { sqlite3_vfs_unregister(&vfs_); }
+
+ReadAhead::ReadAhead() : name_(unique_vfs_name("ahead")) {
+  register_shim(vfs_, ahead_open, name_, this);
+}
+ReadAhead::~ReadAhead() { sqlite3_vfs_unregister(&vfs_); }
 
 void PageTap::read_database(std::int64_t offset, ByteSpan data) {
   if (offset == 0 && data.size() >= kMinPageSize) page_one_ = to_bytes(data);

@@ -1,8 +1,9 @@
 #pragma once
-// Two SQLite VFS shims that turn the backup API into a stream. The API copies pages 2, 3, … in
-// order and writes page 1 last; a stream needs page 1 first. So the page tap learns page 1 from the
-// source as SQLite reads it, the page sink takes the copied pages, and both page ones are compared
-// at the end. Nothing is stored: memory is a few pages.
+// SQLite VFS shims. PageTap and PageSink turn the backup API into a stream. The API copies pages 2,
+// 3, … in order and writes page 1 last; a stream needs page 1 first. So the page tap learns page 1
+// from the source as SQLite reads it, the page sink takes the copied pages, and both page ones are
+// compared at the end. Nothing is stored: memory is a few pages. ReadAhead is for a database that
+// nobody changes.
 #include <sqlite3.h>
 
 #include <atomic>
@@ -33,6 +34,22 @@ class PageTap {
   std::string name_;
   sqlite3_vfs vfs_{};
   Bytes page_one_;
+};
+
+// Passes everything through to SQLite's default VFS, but reads databases in larger pieces where
+// their pages are asked for in order: SQLite itself makes a call of the system for each page.
+// REQUIRES: they do not change while they are open. Must outlive its connections.
+class ReadAhead {
+ public:
+  ReadAhead();
+  ~ReadAhead();
+  ReadAhead(const ReadAhead&) = delete;
+  ReadAhead& operator=(const ReadAhead&) = delete;
+  const char* name() const { return name_.c_str(); }
+
+ private:
+  std::string name_;
+  sqlite3_vfs vfs_{};
 };
 
 // A database that takes pages in ascending order and keeps none. Must outlive its connection.
