@@ -47,10 +47,11 @@ class Window {
   int fill(sqlite3_file& file, std::int64_t offset) {
     size_ = 0;
     start_ = offset;
-    sqlite3_int64 file_size = 0;
-    if (const int rc = file.pMethods->xFileSize(&file, &file_size); rc != SQLITE_OK) return rc;
-    if (offset >= file_size) return SQLITE_OK;
-    const auto left = static_cast<std::uint64_t>(file_size - offset);
+    if (file_size_ < 0) {
+      if (const int rc = file.pMethods->xFileSize(&file, &file_size_); rc != SQLITE_OK) return rc;
+    }
+    if (offset >= file_size_) return SQLITE_OK;
+    const auto left = static_cast<std::uint64_t>(file_size_ - offset);
     const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(ahead_, left));
     bytes_.resize(std::max(bytes_.size(), size));
     const int rc = file.pMethods->xRead(&file, bytes_.data(), static_cast<int>(size), offset);
@@ -59,6 +60,7 @@ class Window {
   }
 
   Bytes bytes_;
+  sqlite3_int64 file_size_ = -1;  // not yet known
   std::int64_t start_ = 0;
   std::size_t size_ = 0;
   std::size_t ahead_ = 0;
