@@ -31,7 +31,7 @@ class Window {
       // kernel reads ahead of a disk. Of any other only what is asked for: here and there a page in
       // between is of no use.
       const bool onward = offset >= start_ && offset <= end() + kSkip;
-      ahead_ = onward ? std::min(kMost, std::max(2 * ahead_, wanted)) : wanted;
+      ahead_ = std::min(kMost, onward ? std::max(2 * ahead_, wanted) : wanted);
       if (const int rc = fill(file, offset); rc != SQLITE_OK) return rc;
     }
     if (offset + size > end()) return file.pMethods->xRead(&file, out, size, offset);  // the end
@@ -40,7 +40,7 @@ class Window {
   }
 
  private:
-  static constexpr std::size_t kMost = 64 * 1024;  // stays in a core's cache
+  static constexpr std::size_t kMost = 64 * 1024;  // the largest page; stays in a core's cache
   static constexpr std::int64_t kSkip = 16 * 1024;
 
   std::int64_t end() const { return start_ + static_cast<std::int64_t>(size_); }
@@ -53,13 +53,12 @@ class Window {
     if (offset >= file_size_) return SQLITE_OK;
     const auto left = static_cast<std::uint64_t>(file_size_ - offset);
     const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(ahead_, left));
-    bytes_.resize(std::max(bytes_.size(), size));
     const int rc = file.pMethods->xRead(&file, bytes_.data(), static_cast<int>(size), offset);
     if (rc == SQLITE_OK) size_ = size;
     return rc;
   }
 
-  Bytes bytes_;
+  ByteArray<kMost> bytes_;
   sqlite3_int64 file_size_ = -1;  // not yet known
   std::int64_t start_ = 0;
   std::size_t size_ = 0;
@@ -169,7 +168,8 @@ int tap_open(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, 
 int ahead_open(sqlite3_vfs*, const char* name, sqlite3_file* file, int flags, int* out_flags) {
   int rc = SQLITE_OK;
   TapFile& self = open_real(name, file, flags, out_flags, rc);
-  if (rc == SQLITE_OK && self.kind == SQLITE_OPEN_MAIN_DB) self.window = new Window;
+  // No exception may pass through SQLite. Without memory for it, nothing is read ahead.
+  if (rc == SQLITE_OK && self.kind == SQLITE_OPEN_MAIN_DB) self.window = new (std::nothrow) Window;
   return rc;
 }
 int tap_delete(sqlite3_vfs*, const char* name, int sync) {
