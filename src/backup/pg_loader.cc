@@ -226,7 +226,7 @@ Result<void, Error> PgLoader::load(Second& second, const Table& table) {
     const std::lock_guard lock(mutex_);
     second_tool_ = tool.get();
   }
-  const auto loaded = [&]() -> Result<void, Error> {
+  auto loaded = [&]() -> Result<void, Error> {
     Bytes start = header_;
     append_integer(start, settings_.size() + 1);
     for (const Bytes& entry : settings_) start.insert(start.end(), entry.begin(), entry.end());
