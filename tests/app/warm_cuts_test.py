@@ -44,8 +44,11 @@ class Cuts(WarmStage):
         folder = self.path("home", "warm")
         for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
             if not name.endswith(".lock") and not name.startswith(".tmp"):
-                with open(os.path.join(folder, name), "rb") as file:
-                    out.append(file.read())
+                try:
+                    with open(os.path.join(folder, name), "rb") as file:
+                        out.append(file.read())
+                except FileNotFoundError:  # a complete run has just removed it
+                    pass
         return out
 
     def test_cut_at_random_moments(self):
