@@ -647,7 +647,48 @@ Result<bool, RdbError> RdbReader::read_header() {
   return true;
 }
 
+// When copying: most keys are strings that have arrived as a whole, name and value below 16 KiB and
+// not packed. Those need no plan. False: this is none.
+Result<bool, RdbError> RdbReader::take_short_string() {
+  const ByteSpan rest = ByteSpan(pending_).subspan(offset_);
+  if (rest.empty() || rest[0] != std::byte{kTypeString}) return false;
+  std::size_t at = 1;
+  const auto text = [&]() -> std::optional<ByteSpan> {
+    if (rest.size() - at < 2) return std::nullopt;
+    const auto lead = std::to_integer<std::size_t>(rest[at]);
+    if (lead >= 0x80) return std::nullopt;
+    std::size_t size = lead & 0x3f;
+    ++at;
+    if (lead >= 0x40) size = size << 8 | std::to_integer<std::size_t>(rest[at++]);
+    if (rest.size() - at < size) return std::nullopt;
+    at += size;
+    return rest.subspan(at - size, size);
+  };
+  const auto name = text();
+  if (!name) return false;
+  const std::size_t value_at = at;
+  if (!text()) return false;
+  const std::size_t largest = copying_->largest_value;
+  if (name->size() > largest || at - value_at > largest) return false;
+  RdbKey key;
+  key.database = database_;
+  key.version = version_;
+  key.key = *name;
+  key.expires = std::exchange(expires_, {});
+  key.type = kTypeString;
+  size_ += at;
+  offset_ += at;
+  if (!handler_.wants(key)) return true;
+  key.value = rest.subspan(value_at, at - value_at);
+  if (!handler_.on_key(key)) return RdbError::kRefused;
+  return true;
+}
+
 Result<bool, RdbError> RdbReader::read_between() {
+  if (copying_) {
+    SEALANE_TRY(const bool taken, take_short_string());
+    if (taken) return true;
+  }
   Cursor in(ByteSpan(pending_).subspan(offset_),
             copying_ ? std::min(copying_->largest_value, kMaxStringSize) : kMaxStringSize);
   const std::uint8_t opcode = in.byte();

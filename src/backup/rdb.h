@@ -151,6 +151,7 @@ class RdbReader {
   Result<bool, RdbError> step();  // false: more bytes are needed
   Result<bool, RdbError> read_header();
   Result<bool, RdbError> read_between();
+  Result<bool, RdbError> take_short_string();
   Result<bool, RdbError> begin_value(Cursor& in, std::uint8_t type);
   Result<bool, RdbError> begin_passing(const Cursor& in, std::initializer_list<Task> tasks);
   bool pass();
