@@ -25,6 +25,7 @@ using std::chrono::milliseconds;
 
 constexpr std::size_t kReadSize = 16 * 1024;      // hiredis moves what is left behind each answer
 constexpr std::size_t kBigRead = 1024 * 1024;     // while a large text arrives
+constexpr milliseconds kAnswersMayWait{10};       // while commands are sent
 constexpr std::size_t kKeepOutput = 1024 * 1024;  // memory that stays for the next commands
 
 Error failed(std::string message) { return {ErrorKind::kFailed, std::move(message)}; }
@@ -84,14 +85,20 @@ Error RedisLink::lost(std::string_view why) const {
 }
 
 Result<short, Error> RedisLink::wait(short events, SteadyTime deadline) const {
+  SEALANE_TRY(const short ready, wait_until(deadline, events));
+  if (ready == 0) {
+    return failed(description_ + " does not answer; look whether it is busy or hangs");
+  }
+  return ready;
+}
+
+Result<short, Error> RedisLink::wait_until(SteadyTime end, short events) const {
   pollfd ready[3] = {{socket_.get(), events, 0},
                      {interrupted_.descriptor(), POLLIN, 0},
                      {cancel_ != nullptr ? cancel_->descriptor() : -1, POLLIN, 0}};
   for (;;) {
-    const auto left = std::chrono::ceil<milliseconds>(deadline - now());
-    if (left.count() <= 0) {
-      return failed(description_ + " does not answer; look whether it is busy or hangs");
-    }
+    const auto left = std::chrono::ceil<milliseconds>(end - now());
+    if (left.count() <= 0) return short{0};
     const int count = ::poll(ready, 3, static_cast<int>(left.count()));
     if (ready[1].revents != 0 || ready[2].revents != 0) return flow::interrupted();
     if (count > 0) return ready[0].revents;
@@ -195,7 +202,6 @@ Result<std::unique_ptr<RedisLink>, Error> RedisLink::open(const backup::RedisAdd
   link->reader_.reset(redisReaderCreateWithFunctions(&reply_functions));
   SEALANE_CHECK(link->reader_ != nullptr);
   link->reader_->privdata = &link->root_;
-  link->input_.resize(kBigRead);
   link->read_size_ = kReadSize;
   SEALANE_TRY(link->connect(address));
   SEALANE_TRY(link->log_in(address));
@@ -219,6 +225,7 @@ Result<void, Error> RedisLink::send_some() {
 }
 
 Result<void, Error> RedisLink::receive() {
+  if (input_.size() < read_size_) input_.resize(read_size_);
   const ssize_t got = ::recv(socket_.get(), input_.data(), read_size_, 0);
   if (got == 0) return lost("the server closed it; look at its log");
   if (got < 0) {
@@ -240,11 +247,15 @@ Result<void, Error> RedisLink::flush() {
     const std::size_t before = sent_;
     SEALANE_TRY(send_some());
     if (queued() == 0) break;
-    if (sent_ != before) deadline = now() + kAnswerTimeout;
-    SEALANE_TRY(const short ready, wait(POLLOUT | POLLIN, deadline));
-    // The server may wait until its answers are read.
-    if ((ready & POLLIN) != 0) {
-      SEALANE_TRY(receive());
+    const SteadyTime time = now();
+    if (sent_ != before) deadline = time + kAnswerTimeout;
+    // Each of its short answers would wake us up; but a server may wait until they are read.
+    SEALANE_TRY(short ready, wait_until(time + kAnswersMayWait, POLLOUT));
+    if (ready == 0) {
+      SEALANE_TRY(ready, wait(POLLOUT | POLLIN, deadline));
+      if ((ready & POLLIN) != 0) {
+        SEALANE_TRY(receive());
+      }
     }
   }
   return success();

@@ -74,6 +74,8 @@ class RedisLink {
   Result<void, Error> connect_to(int family, const void* to, std::size_t size);
   // Until the socket is ready for one of `events`.
   Result<short, Error> wait(short events, SteadyTime deadline) const;
+  // The same, but 0 if it is not by then.
+  Result<short, Error> wait_until(SteadyTime end, short events) const;
   Result<void, Error> receive();
   Result<void, Error> send_some();
   Error lost(std::string_view why) const;
@@ -90,7 +92,7 @@ class RedisLink {
   std::unique_ptr<redisReader, ReaderDeleter> reader_;
   Bytes output_;
   std::size_t sent_ = 0;
-  Bytes input_;                // its pages are used as far as answers are large
+  Bytes input_;                // as large as answers ask for
   std::size_t read_size_ = 0;  // of it, next time
 };
 
