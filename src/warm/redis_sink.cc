@@ -120,27 +120,38 @@ class Application {
 
   Result<void, Error> feed(PartContent& content) {
     RespSplitter splitter;
-    Bytes buffer(kReadSize);
-    const auto unusable = [&](RespError error) {
-      stop(Cause::kRefused, failed("the part is unusable: " + std::string(describe(error))));
-      result_.counts.count(Cause::kRefused);
-    };
-    for (;;) {
-      SEALANE_TRY(const std::size_t got, content.read(buffer));
-      if (got == 0) break;
-      splitter.feed(ByteSpan(buffer).first(got));
+    if (const auto all = content.take_all()) {
+      splitter.lend(*all);
+      if (!take_commands(splitter)) return success();
+    } else {
+      Bytes buffer(kReadSize);
       for (;;) {
-        auto command = splitter.next();
-        if (!command.has_value()) {
-          unusable(command.error());
-          return success();
-        }
-        if (!command.value()) break;
-        take(*command.value());
+        SEALANE_TRY(const std::size_t got, content.read(buffer));
+        if (got == 0) break;
+        splitter.feed(ByteSpan(buffer).first(got));
+        if (!take_commands(splitter)) return success();
       }
     }
-    if (auto whole = splitter.finish(); !whole.has_value()) unusable(whole.error());
+    if (auto whole = splitter.finish(); !whole.has_value()) refuse(whole.error());
     return success();
+  }
+
+  // False: there is something that is no command.
+  bool take_commands(RespSplitter& splitter) {
+    for (;;) {
+      const auto command = splitter.next();
+      if (!command.has_value()) {
+        refuse(command.error());
+        return false;
+      }
+      if (!command.value()) return true;
+      take(*command.value());
+    }
+  }
+
+  void refuse(RespError error) {
+    stop(Cause::kRefused, failed("the part is unusable: " + std::string(describe(error))));
+    result_.counts.count(Cause::kRefused);
   }
 
   // From here on nothing is sent; what follows counts as failed for this cause.
@@ -240,7 +251,14 @@ class Application {
   // MSETNX does all or nothing, so it leaves alone what is there.
   void end_batch() {
     if (batch_.ends.empty()) return;
-    Sent batch = std::exchange(batch_, {});
+    Sent batch = std::move(batch_);
+    batch_ = {};
+    if (!spare_batches_.empty()) {
+      batch_ = std::move(spare_batches_.back());
+      spare_batches_.pop_back();
+      batch_.pairs.clear();
+      batch_.ends.clear();
+    }
     batch.kind = Kind::kBatch;
     batch.size = batch.pairs.size();
     RespWriter out = link_.commands();
@@ -253,12 +271,13 @@ class Application {
     if (!std::exchange(batches_tried_, true)) drain(0);
   }
 
-  void judge_batch(const Sent& sent, const RedisReply& reply) {
+  void judge_batch(Sent& sent, const RedisReply& reply) {
     --batches_pending_;
     const bool nothing = reply.kind == RedisReply::Kind::kInteger && reply.integer == 0;
     if (!nothing && !reply.is_error()) {
       result_.counts.commands += sent.ends.size();
       result_.counts.applied += sent.ends.size();
+      spare_batches_.push_back(std::move(sent));
       return;
     }
     if (stopped_ && *stopped_ != Cause::kRefused) {
@@ -338,7 +357,7 @@ class Application {
     while (pending_.size() > left) {
       auto reply = link_.reply();
       if (!reply.has_value()) return lose(reply.error());
-      const Sent sent = std::move(pending_.front());
+      Sent sent = std::move(pending_.front());
       pending_.pop_front();
       pending_bytes_ -= sent.size;
       judge(sent, reply.value());
@@ -360,7 +379,7 @@ class Application {
     stop(Cause::kConnectionLost, std::move(why));
   }
 
-  void judge(const Sent& sent, const RedisReply& reply) {
+  void judge(Sent& sent, const RedisReply& reply) {
     if (sent.kind == Kind::kHarmless) return;
     if (sent.kind == Kind::kBatch) return judge_batch(sent, reply);
     if (sent.kind == Kind::kClose) {
@@ -426,7 +445,8 @@ class Application {
   bool lost_ = false;
   bool open_ = false;  // inside MULTI
   std::vector<Kind> inside_;
-  Sent batch_;  // being filled
+  Sent batch_;                       // being filled
+  std::vector<Sent> spare_batches_;  // that were answered: their memory
   bool batches_ = true;
   bool batches_tried_ = false;
   std::size_t batches_pending_ = 0;

@@ -54,7 +54,7 @@ std::optional<std::uint64_t> short_line(char mark, std::string_view text) {
 // A line "*12\r\n": canonical decimal. Nothing: the line is not complete.
 Result<std::optional<std::uint64_t>, RespError> RespSplitter::length_line(char mark,
                                                                           std::uint64_t limit) {
-  const ByteSpan rest = ByteSpan(buffer_).subspan(begin_ + at_);
+  const ByteSpan rest = input().subspan(begin_ + at_);
   if (rest.empty()) return std::optional<std::uint64_t>();
   if (const auto value =
           short_line(mark, as_text(rest.first(std::min<std::size_t>(rest.size(), 5))));
@@ -86,7 +86,7 @@ Result<std::optional<std::uint64_t>, RespError> RespSplitter::length_line(char m
 
 // True: one was passed over. False: here is none, or it is not complete.
 Result<bool, RespError> RespSplitter::skip_note() {
-  const std::string_view rest = as_text(ByteSpan(buffer_).subspan(begin_));
+  const std::string_view rest = as_text(input().subspan(begin_));
   if (notes_ != Notes::kSkip || !rest.starts_with('#')) return false;
   const auto end = rest.substr(0, kLongestNote).find('\n');
   if (end == rest.npos) {
@@ -98,6 +98,37 @@ Result<bool, RespError> RespSplitter::skip_note() {
   return true;
 }
 
+// Nearly all commands are there as a whole, with a few short words: one pass cuts those. Nothing:
+// look more closely.
+std::optional<RespCommand> RespSplitter::next_short() {
+  constexpr std::size_t kLeastWord = 6;  // "$0", line end, text, line end
+  const ByteSpan rest = input().subspan(begin_);
+  const std::string_view text = as_text(rest);
+  const auto digit = [text](std::size_t at) { return static_cast<unsigned>(text[at]) - '0'; };
+  const auto ends = [text](std::size_t at) { return text[at] == '\r' && text[at + 1] == '\n'; };
+  if (text.size() < 4 || text[0] != '*' || digit(1) > 9 || !ends(2)) return std::nullopt;
+  std::size_t at = 4;
+  given_.clear();
+  for (unsigned left = digit(1); left > 0; --left) {
+    if (text.size() - at < kLeastWord || text[at] != '$') return std::nullopt;
+    std::size_t size = digit(at + 1);
+    if (size > 9) return std::nullopt;
+    at += 2;
+    for (int more = 0; more < 2 && size > 0 && digit(at) <= 9; ++more)
+      size = 10 * size + digit(at++);
+    if (!ends(at)) return std::nullopt;
+    at += 2;
+    if (text.size() - at < size + 2 || !ends(at + size)) return std::nullopt;
+    given_.push_back(rest.subspan(at, size));
+    at += size + 2;
+  }
+  if (given_.empty() || at > limit_) return std::nullopt;
+  begin_ += at;
+  consumed_ += at;
+  wanted_ = 0;
+  return RespCommand{.whole = rest.first(at), .words = given_};
+}
+
 Result<std::optional<RespCommand>, RespError> RespSplitter::next() {
   if (error_) return *error_;
   const auto fail = [this](RespError error) {
@@ -106,6 +137,7 @@ Result<std::optional<RespCommand>, RespError> RespSplitter::next() {
   };
   if (buffered() < wanted_) return std::optional<RespCommand>();
   if (!in_command_) {
+    if (auto command = next_short()) return command;
     for (bool skipped = true; skipped;) {
       const auto note = skip_note();
       if (!note.has_value()) return fail(note.error());
@@ -113,7 +145,7 @@ Result<std::optional<RespCommand>, RespError> RespSplitter::next() {
     }
     at_ = 0;
     words_.clear();
-    if (notes_ == Notes::kSkip && buffered() > 0 && buffer_[begin_] == std::byte{'#'}) {
+    if (notes_ == Notes::kSkip && buffered() > 0 && input()[begin_] == std::byte{'#'}) {
       return std::optional<RespCommand>();
     }
     const auto count = length_line('*', kMaxCommandWords);
@@ -135,7 +167,7 @@ Result<std::optional<RespCommand>, RespError> RespSplitter::next() {
       wanted_ = at_ + *word_size_ + 2;
       return std::optional<RespCommand>();
     }
-    const std::byte* const end = buffer_.data() + begin_ + at_ + *word_size_;
+    const std::byte* const end = input().data() + begin_ + at_ + *word_size_;
     if (end[0] != std::byte{'\r'} || end[1] != std::byte{'\n'}) {
       return fail(RespError::kNotACommand);
     }
@@ -145,7 +177,7 @@ Result<std::optional<RespCommand>, RespError> RespSplitter::next() {
     --words_left_;
   }
   RespCommand command;
-  command.whole = ByteSpan(buffer_).subspan(begin_, at_);
+  command.whole = input().subspan(begin_, at_);
   given_.clear();
   for (const Range& word : words_) {
     given_.push_back(command.whole.subspan(word.offset, word.size));
@@ -179,6 +211,20 @@ std::size_t write_head(char mark, std::uint64_t value, std::array<char, kLongest
 
 }  // namespace
 
+std::size_t word_size(std::size_t text_size) {
+  std::size_t digits = 1;
+  for (std::size_t rest = text_size; rest > 9; rest /= 10) ++digits;
+  return 1 + digits + 2 + text_size + 2;
+}
+
+MutableByteSpan::iterator write_word(ByteSpan text, MutableByteSpan::iterator to) {
+  std::array<char, kLongestHead> head;
+  const std::size_t head_size = write_head('$', text.size(), head);
+  to = copy_bytes(std::as_bytes(std::span(head.data(), head_size)), to);
+  to = copy_bytes(text, to);
+  return copy_bytes(as_bytes(std::string_view("\r\n")), to);
+}
+
 void RespWriter::line(char mark, std::uint64_t value) {
   std::array<char, kLongestHead> text;
   const auto bytes = std::as_bytes(std::span(text.data(), write_head(mark, value, text)));
@@ -189,14 +235,9 @@ void RespWriter::begin(std::size_t words) { line('*', words); }
 
 // Once for each word of millions of keys, so memory is looked for once.
 void RespWriter::word(ByteSpan data) {
-  std::array<char, kLongestHead> head;
-  const std::size_t head_size = write_head('$', data.size(), head);
-  const std::size_t at = out_.size();
-  out_.resize(at + head_size + data.size() + 2);
-  auto to = out_.begin() + static_cast<std::ptrdiff_t>(at);
-  to = copy_bytes(std::as_bytes(std::span(head.data(), head_size)), to);
-  to = copy_bytes(data, to);
-  copy_bytes(as_bytes(std::string_view("\r\n")), to);
+  const std::size_t size = word_size(data.size());
+  out_.resize(out_.size() + size);
+  write_word(data, MutableByteSpan(out_).last(size).begin());
 }
 
 void RespWriter::end_word() {

@@ -43,6 +43,8 @@ class RespSplitter {
                         Notes notes = Notes::kRefuse)
       : limit_(max_command_size), notes_(notes) {}
   void feed(ByteSpan data);
+  // Instead of all feed(): the whole stream, which is not copied. It must outlive *this.
+  void lend(ByteSpan stream) { lent_ = stream; }
   // The next whole command, or nothing until more is fed.
   Result<std::optional<RespCommand>, RespError> next();
   // After the last byte: kTruncated if a command was begun.
@@ -56,7 +58,9 @@ class RespSplitter {
     std::size_t offset = 0;  // from the command's start
     std::size_t size = 0;
   };
-  std::size_t buffered() const { return buffer_.size() - begin_; }
+  ByteSpan input() const { return lent_.empty() ? ByteSpan(buffer_) : lent_; }
+  std::size_t buffered() const { return input().size() - begin_; }
+  std::optional<RespCommand> next_short();
   Result<std::optional<std::uint64_t>, RespError> length_line(char mark, std::uint64_t limit);
 
   Result<bool, RespError> skip_note();
@@ -64,6 +68,7 @@ class RespSplitter {
   std::size_t limit_;
   Notes notes_;
   Bytes buffer_;
+  ByteSpan lent_;
   std::size_t begin_ = 0;   // of the command under way
   std::size_t at_ = 0;      // of what was not understood yet, from begin_
   std::size_t wanted_ = 0;  // bytes from begin_ before another try makes sense
@@ -75,6 +80,10 @@ class RespSplitter {
   std::uint64_t consumed_ = 0;
   std::optional<RespError> error_;
 };
+
+// A word as commands hold it, for whoever knows how much is to come.
+std::size_t word_size(std::size_t text_size);
+MutableByteSpan::iterator write_word(ByteSpan text, MutableByteSpan::iterator to);  // its end
 
 // Appends commands to a buffer.
 class RespWriter {

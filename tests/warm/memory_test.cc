@@ -72,6 +72,52 @@ TEST(RespSplitter, AnyCutGivesTheSameCommands) {
   }
 }
 
+TEST(RespSplitter, AStreamThatIsLentGivesTheSameAsOneThatIsFedByteByByte) {
+  Bytes stream;
+  RespWriter writer(stream);
+  for (const std::size_t words : {1U, 9U, 10U}) {  // some that one pass cuts, and some that none
+    for (const std::size_t size : {0U, 9U, 10U, 99U, 100U, 999U, 1000U}) {
+      writer.begin(words);
+      for (std::size_t i = 0; i < words; ++i) writer.word(std::string(size, '$'));
+    }
+  }
+  for (const std::size_t missing : {0U, 1U, 2U, 3U}) {
+    const ByteSpan given = ByteSpan(stream).first(stream.size() - missing);
+    RespSplitter lent;
+    lent.lend(given);
+    RespSplitter fed;
+    std::size_t count = 0;
+    for (const std::byte& one : given) {
+      fed.feed(ByteSpan(&one, 1));
+      const auto command = fed.next();
+      ASSERT_TRUE(command.has_value());
+      if (!command.value()) continue;
+      ++count;
+      const auto same = lent.next();
+      ASSERT_TRUE(same.has_value() && same.value());
+      EXPECT_EQ(to_text(same.value()->whole), to_text(command.value()->whole));
+      ASSERT_EQ(same.value()->words.size(), command.value()->words.size());
+      for (std::size_t i = 0; i < same.value()->words.size(); ++i) {
+        EXPECT_EQ(to_text(same.value()->words[i]), to_text(command.value()->words[i]));
+      }
+    }
+    EXPECT_EQ(count, missing == 0 ? 21U : 20U);
+    EXPECT_FALSE(lent.next().value());
+    EXPECT_EQ(lent.consumed(), fed.consumed());
+    EXPECT_EQ(lent.finish().has_value(), missing == 0);
+  }
+}
+
+TEST(RespSplitter, ItsLimitIsTheSameForShortCommands) {
+  const Bytes command = commands_of({{"SET", "key", "value"}});
+  RespSplitter enough(command.size());
+  enough.lend(command);
+  EXPECT_TRUE(enough.next().value());
+  RespSplitter less(command.size() - 4);
+  less.lend(command);
+  EXPECT_EQ(less.next().error(), RespError::kTooLong);
+}
+
 TEST(RespSplitter, RefusesWhatIsNoCommandBeforeItTakesMemory) {
   const std::pair<std::string, RespError> cases[] = {
       {"PING\r\n", RespError::kNotACommand},

@@ -1,6 +1,7 @@
 #pragma once
 // MemorySource, MemorySink: a warm copy that stays in the process; for embedders and tests.
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "sealane/warm/sink.h"
@@ -49,6 +50,7 @@ class MemoryContent final : public PartContent {
  public:
   explicit MemoryContent(ByteSpan bytes) : rest_(bytes) {}
   Result<std::size_t, Error> read(MutableByteSpan out) override;
+  std::optional<ByteSpan> take_all() override { return std::exchange(rest_, {}); }
 
  private:
   ByteSpan rest_;

@@ -58,6 +58,9 @@ class PartContent {
  public:
   virtual ~PartContent() = default;
   virtual Result<std::size_t, Error> read(MutableByteSpan out) = 0;  // 1..size; 0 at the end
+  // All that was not read yet, if it is in memory: saves a copy. Lives as long as *this. Nothing:
+  // read() it.
+  virtual std::optional<ByteSpan> take_all() { return std::nullopt; }
 };
 
 // What is known about the content. A peer without the extension block gives nothing but the size.
