@@ -1,19 +1,34 @@
 #include "warm/key_commands.h"
 
+#include "base/check.h"
+#include "base/copy_bytes.h"
 #include "warm/resp.h"
 
 namespace sealane::warm {
 
+namespace {
+
+// What is the same for millions of keys is written as a whole.
+constexpr std::string_view kCreateHead = "*4\r\n$3\r\nSET\r\n";
+constexpr std::string_view kCreateTail = "$2\r\nNX\r\n";
+
+}  // namespace
+
+std::size_t create_size(ByteSpan key, ByteSpan text) {
+  return kCreateHead.size() + word_size(key.size()) + word_size(text.size()) + kCreateTail.size();
+}
+
+void write_create(ByteSpan key, ByteSpan text, MutableByteSpan out) {
+  auto to = copy_bytes(as_bytes(kCreateHead), out.begin());
+  to = write_word(text, write_word(key, to));
+  to = copy_bytes(as_bytes(kCreateTail), to);
+  SEALANE_CHECK(to == out.end());
+}
+
 void append_create(ByteSpan key, ByteSpan text, Bytes& out) {
-  // What is the same for millions of keys is written as a whole.
-  constexpr std::string_view kHead = "*4\r\n$3\r\nSET\r\n";
-  constexpr std::string_view kTail = "$2\r\nNX\r\n";
-  const auto put = [&out](ByteSpan part) { out.insert(out.end(), part.begin(), part.end()); };
-  put(as_bytes(kHead));
-  RespWriter writer(out);
-  writer.word(key);
-  writer.word(text);
-  put(as_bytes(kTail));
+  const std::size_t size = create_size(key, text);
+  out.resize(out.size() + size);
+  write_create(key, text, MutableByteSpan(out).last(size));
 }
 
 void begin_restore(ByteSpan key, std::int64_t expires, Bytes& out) {

@@ -11,6 +11,8 @@ namespace sealane::warm {
 inline constexpr std::size_t kSmallText = 1024;
 
 // SET key text NX: a string that does not expire.
+std::size_t create_size(ByteSpan key, ByteSpan text);
+void write_create(ByteSpan key, ByteSpan text, MutableByteSpan out);  // exactly create_size()
 void append_create(ByteSpan key, ByteSpan text, Bytes& out);
 // Of RESTORE key expires DUMP ABSTTL the first half: the dump and "ABSTTL" follow as two words.
 // `expires`: Unix time in milliseconds; 0: never.

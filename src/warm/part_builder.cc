@@ -4,16 +4,35 @@
 
 namespace sealane::warm {
 
-void PartBuilder::add(ByteSpan command, std::uint64_t keys, std::uint64_t commands) {
-  if (!commands_.empty() && commands_.size() + command.size() > part_size_) cut();
+void PartBuilder::begin(std::size_t size, std::uint64_t keys, std::uint64_t commands) {
+  if (!commands_.empty() && commands_.size() + size > part_size_) cut();
   if (commands_.empty()) {
     part_continues_ = continues_;
-    commands_.reserve(std::max(command.size(), part_size_));
+    if (commands_.capacity() < part_size_) commands_ = std::exchange(spare_, {});
+    commands_.reserve(std::max(size, part_size_));
   }
-  commands_.insert(commands_.end(), command.begin(), command.end());
-  bytes_ += command.size();
+  bytes_ += size;
   keys_ += keys;
   command_count_ += commands;
+}
+
+void PartBuilder::add(ByteSpan command, std::uint64_t keys, std::uint64_t commands) {
+  begin(command.size(), keys, commands);
+  commands_.insert(commands_.end(), command.begin(), command.end());
+}
+
+MutableByteSpan PartBuilder::add_sized(std::size_t size, std::uint64_t keys,
+                                       std::uint64_t commands) {
+  begin(size, keys, commands);
+  commands_.resize(commands_.size() + size);
+  return MutableByteSpan(commands_).last(size);
+}
+
+void PartBuilder::reuse(Bytes memory) {
+  // A part of one large command is no measure for those to come.
+  if (memory.capacity() < part_size_ || memory.capacity() / 2 > part_size_) return;
+  memory.clear();
+  spare_ = std::move(memory);
 }
 
 void PartBuilder::cut() {

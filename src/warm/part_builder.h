@@ -20,6 +20,10 @@ class PartBuilder {
   // Takes one command, or several that belong together; cuts before them where the part would
   // become too long.
   void add(ByteSpan command, std::uint64_t keys, std::uint64_t commands = 1);
+  // The same, for whoever calls to write into: exactly `size` bytes.
+  MutableByteSpan add_sized(std::size_t size, std::uint64_t keys, std::uint64_t commands = 1);
+  // Memory of a part that is done with. Not more of it is kept than one part needs.
+  void reuse(Bytes memory);
   void cut();  // what follows goes to a part of its own; nothing if the part is empty
   // Where a source resumes behind all that was added so far.
   void settle(PartCursor behind) { behind_ = std::move(behind); }
@@ -30,11 +34,14 @@ class PartBuilder {
   std::uint64_t bytes() const { return bytes_; }
 
  private:
+  void begin(std::size_t size, std::uint64_t keys, std::uint64_t commands);
+
   std::size_t part_size_;
   TokenRange range_;
   std::uint32_t index_ = 0;
   std::uint64_t bytes_ = 0;
   Bytes commands_;
+  Bytes spare_;
   std::uint64_t keys_ = 0;
   std::uint64_t command_count_ = 0;
   bool continues_ = false;       // of what is added now

@@ -128,7 +128,8 @@ class Push {
 
  private:
   void work() {
-    while (auto part = take()) {
+    Bytes memory;
+    while (auto part = take(std::move(memory))) {
       auto outcome = deliver(*part);
       const std::lock_guard lock(mutex_);
       --under_way_;
@@ -141,13 +142,16 @@ class Push {
     }
   }
 
+      memory = std::move(part->commands);
   // The next part; nothing at the end, or after a failure.
-  std::optional<Part> take() {
+  // `memory`: of the part before.
+  std::optional<Part> take(Bytes memory) {
     const std::lock_guard turn(reading_);
     if (stopped()) return std::nullopt;
     auto next = source_.next();
     std::unique_lock lock(mutex_);
     if (!next.has_value()) {
+    source_.reuse(std::move(memory));
       stop(next.error());
       return std::nullopt;
     }

@@ -175,15 +175,14 @@ bool ReplicaSource::on_key(const backup::RdbKey& key) {
     return true;
   }
   ++seen_.keys;
-  scratch_.clear();
   constexpr std::uint8_t kString = 0;
   if (key.type == kString && !key.expires) {
     if (const auto text = backup::RdbReader::text_of(key.value, kSmallText, unpacked_)) {
-      append_create(key.key, *text, scratch_);
-      builder_.add(scratch_, 1);
+      write_create(key.key, *text, builder_.add_sized(create_size(key.key, *text), 1));
       return true;
     }
   }
+  scratch_.clear();
   append_restore(key, scratch_);
   builder_.add(scratch_, 1);
   if (scratch_.capacity() > kKeepScratch) scratch_ = Bytes();

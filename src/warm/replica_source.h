@@ -45,6 +45,7 @@ class ReplicaSource final : public Source, private backup::RdbHandler {
   Result<std::optional<Part>, Error> next() override;
   Progress progress() const override;
   void set_rate(std::uint64_t bytes_per_second) override;
+  void reuse(Bytes memory) override { builder_.reuse(std::move(memory)); }
   void interrupt() noexcept override;
 
  private:
