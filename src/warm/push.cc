@@ -60,11 +60,13 @@ class Journal {
         std::string(text.substr(kJournalMark.size(), text.size() - kJournalMark.size() - 1)));
   }
   Result<void, Error> write(const PartCursor& behind) {
-    if (path_.empty()) return success();
+    // A source that cannot go on in its middle has one cursor for all of its parts.
+    if (path_.empty() || behind == written_) return success();
     const std::string text = std::string(kJournalMark) + behind + "\n";
     if (auto done = replace_file(files_, random_, path_, as_bytes(text)); !done.has_value()) {
       return to_error(done.error());
     }
+    written_ = behind;
     return success();
   }
   // Removes the journal; the lock file stays, as another push may hold it.
@@ -80,6 +82,7 @@ class Journal {
   RandomSource& random_;
   std::string path_;
   std::unique_ptr<FileLock> lock_;
+  PartCursor written_;
 };
 
 class Push {
@@ -139,19 +142,19 @@ class Push {
         settle(*part, outcome.value());
       }
       changed_.notify_all();
+      memory = std::move(part->commands);
     }
   }
 
-      memory = std::move(part->commands);
   // The next part; nothing at the end, or after a failure.
   // `memory`: of the part before.
   std::optional<Part> take(Bytes memory) {
     const std::lock_guard turn(reading_);
     if (stopped()) return std::nullopt;
+    source_.reuse(std::move(memory));
     auto next = source_.next();
     std::unique_lock lock(mutex_);
     if (!next.has_value()) {
-    source_.reuse(std::move(memory));
       stop(next.error());
       return std::nullopt;
     }

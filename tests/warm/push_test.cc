@@ -58,6 +58,36 @@ class Push : public ::testing::Test {
   SeededRandom random_{1};
 };
 
+TEST_F(Push, AJournalThatWouldSayTheSameIsNotWrittenAgain) {
+  // As the image of a replica, which cannot be gone on with.
+  class OneCursor final : public Source {
+   public:
+    std::string description() const override { return "one cursor"; }
+    Result<bool, Error> resume(const PartCursor&) override { return false; }
+    Result<std::optional<Part>, Error> next() override {
+      if (index_ == 20) return std::optional<Part>();
+      Part part = make_part(to_bytes("x"), 1, 1);
+      part.index = index_++;
+      part.behind = "image";
+      return std::optional(std::move(part));
+    }
+    void reuse(Bytes memory) override { given_back += memory.empty() ? 0 : 1; }
+    int given_back = 0;
+
+   private:
+    std::uint32_t index_ = 0;
+  };
+  OneCursor source;
+  const SendPart taken = [](const Part&) -> Result<PartOutcome, Error> {
+    return PartOutcome{.fate = PartFate::kApplied, .counts = {}, .why = {}};
+  };
+  const std::uint64_t before = disk_.calls_by_kind()["rename"];
+  ASSERT_TRUE(run(source, taken).has_value());
+  EXPECT_EQ(disk_.calls_by_kind()["rename"] - before, 1U);
+  EXPECT_EQ(source.given_back, 20);
+  EXPECT_FALSE(has_journal());
+}
+
 TEST_F(Push, ACutLeavesAJournalAndACompleteRunNone) {
   MemorySink sink;
   MemorySource first(parts(10));
