@@ -30,7 +30,7 @@ struct PushFlags {
   std::uint64_t total_timeout = 3600;
   std::string mode = "fill-missing";
   bool flush = false;
-  std::uint64_t parallel = 2;
+  std::uint64_t parallel = SourceFlags::kUnset;
   std::string journal;
   bool start_over = false;
 };
@@ -42,7 +42,8 @@ class PushRun {
   PushRun(Context& context, const PushFlags& flags) : context_(context), flags_(flags) {}
 
   Result<int, Error> run() {
-    if (flags_.parallel == 0 || flags_.parallel > warm::kMaxParallel) {
+    if (flags_.parallel != SourceFlags::kUnset &&
+        (flags_.parallel == 0 || flags_.parallel > warm::kMaxParallel)) {
       return usage("--parallel is 1 to " + std::to_string(warm::kMaxParallel));
     }
     SEALANE_TRY(const warm::SendPart send, open_target());
@@ -113,7 +114,9 @@ class PushRun {
 
   // One journal per source, target and share of the keys.
   Result<warm::PushPlan, Error> make_plan(const std::string& from) {
-    warm::PushPlan plan{.parallel = static_cast<unsigned>(flags_.parallel),
+    warm::PushPlan plan{.parallel = flags_.parallel == SourceFlags::kUnset
+                                        ? flags_.source.parallel()
+                                        : static_cast<unsigned>(flags_.parallel),
                         .journal = flags_.journal,
                         .start_over = flags_.start_over || flags_.flush || file_ != nullptr};
     if (plan.journal.empty() && file_ == nullptr) {
@@ -219,7 +222,7 @@ Command warm_push_command() {
            .variable = &flags->flush},
            {.names = "--parallel",
            .value_name = "N",
-           .help = "Parts under way at once; 2 when missing",
+           .help = "Parts under way at once; 2 when missing, 3 with --as-replica",
            .variable = &flags->parallel},
            {.names = "--start-over",
            .help = "Do not resume behind what an earlier, cut run delivered",

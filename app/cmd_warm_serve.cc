@@ -252,7 +252,8 @@ class ServeRun {
                                                       context_.random, &context_.cancel));
     SEALANE_TRY(const auto source, open_warm_source(context_, flags_.from, flags_.source));
     SEALANE_TRY(const auto watch, RateWatch::start(context_, flags_.source.rate_file, *source));
-    return warm::push_all(*source, link->sender(), {.parallel = 2, .tries = 2, .journal = {}},
+    return warm::push_all(*source, link->sender(),
+                          {.parallel = flags_.source.parallel(), .tries = 2, .journal = {}},
                           context_.files, context_.random, context_.cancel, counters);
   }
 

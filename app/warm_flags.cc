@@ -3,7 +3,6 @@
 #include <charconv>
 
 #include "warm/file.h"
-#include "warm/replica_source.h"
 
 namespace sealane::app {
 namespace {

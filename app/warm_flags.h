@@ -7,8 +7,10 @@
 
 #include "app/command.h"
 #include "warm/channel.h"
+#include "warm/push.h"
 #include "warm/redis_sink.h"
 #include "warm/redis_source.h"
+#include "warm/replica_source.h"
 
 namespace sealane::app {
 
@@ -34,6 +36,10 @@ struct SourceFlags {
   std::string rate_file;
   void add_to(std::vector<Option>& options);
   Result<warm::RedisSourceOptions, Error> options() const;
+  // Parts under way where nothing else is told.
+  unsigned parallel() const {
+    return as_replica ? warm::kReplicaParallel : warm::PushPlan{}.parallel;
+  }
 };
 
 // "START-END" in decimal; empty: the whole ring.

@@ -28,6 +28,8 @@ inline constexpr std::size_t kMaxBigKeyNames = 16 * 1024 * 1024;  // bytes of th
 // A server gives up who reads nothing for its repl-timeout, a minute: while all parts under way
 // wait for the other side. So they are small.
 inline constexpr std::size_t kReplicaPartSize = std::size_t{4} * 1024 * 1024;
+// An image that is not read keeps the server's child waiting: while two are sent, one is read.
+inline constexpr unsigned kReplicaParallel = 3;
 // A value is held where it arrives, in its command, in its part and where that is sent.
 inline constexpr std::size_t kReplicaBigKeySize = std::size_t{8} * 1024 * 1024;
 
@@ -43,9 +45,9 @@ class ReplicaSource final : public Source, private backup::RdbHandler {
   // Always false: an image cannot be had again.
   Result<bool, Error> resume(const PartCursor& behind) override;
   Result<std::optional<Part>, Error> next() override;
+  void reuse(Bytes memory) override { builder_.reuse(std::move(memory)); }
   Progress progress() const override;
   void set_rate(std::uint64_t bytes_per_second) override;
-  void reuse(Bytes memory) override { builder_.reuse(std::move(memory)); }
   void interrupt() noexcept override;
 
  private:
