@@ -41,6 +41,10 @@ class CompareRun {
       return usage(
           "--repair reads keys from A, which must be a Redis; use sealane warm push for a file");
     }
+    if (!is_redis_url(flags_.here) && !is_redis_url(flags_.there)) {
+      SEALANE_TRY(refuse_given({{"--rate", flags_.rate > 0}},
+                               "spares a Redis that is read; files need none"));
+    }
     options_.ttl_tolerance = std::chrono::milliseconds(flags_.tolerance);
     SEALANE_TRY(options_.range, parse_token_range(flags_.range));
     SEALANE_TRY(const auto here, open(flags_.here));

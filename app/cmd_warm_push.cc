@@ -46,6 +46,7 @@ class PushRun {
         (flags_.parallel == 0 || flags_.parallel > warm::kMaxParallel)) {
       return usage("--parallel is 1 to " + std::to_string(warm::kMaxParallel));
     }
+    SEALANE_TRY(flags_.source.options_for(flags_.from));
     SEALANE_TRY(const warm::SendPart send, open_target());
     SEALANE_TRY(const auto source, open_warm_source(context_, flags_.from, flags_.source));
     SEALANE_TRY(const auto watch, RateWatch::start(context_, flags_.source.rate_file, *source));
@@ -70,6 +71,7 @@ class PushRun {
   Result<warm::SendPart, Error> open_target() {
     SEALANE_TRY(const warm::ApplyMode mode, parse_apply_mode(flags_.mode));
     if (is_redis_url(flags_.to)) {
+      SEALANE_TRY(refuse_channel_flags());
       SEALANE_TRY(auto address, backup::parse_redis_url(flags_.to));
       redis_ = std::make_unique<warm::RedisSink>(std::move(address), mode, &context_.cancel);
       SEALANE_TRY(redis_->check());
@@ -90,8 +92,21 @@ class PushRun {
                      " is no place to push to; write HOST:PORT, unix:PATH, "
                      "redis://…, or the path of a file with a slash");
       }
+      SEALANE_TRY(refuse_channel_flags());
+      SEALANE_TRY(refuse_given(
+          {{"--journal", !flags_.journal.empty()}, {"--start-over", flags_.start_over}},
+          "is about going on after a cut; a file is always written from its start"));
       SEALANE_TRY(file_, warm::FileSink::create(context_.files, context_.random, flags_.to));
       return warm::send_to(*file_);
+    }
+    if (flags_.peer_kind == "dynomite") {
+      SEALANE_TRY(refuse_given({{"--secret-file", !flags_.keys.secret_files.empty()}},
+                               "signs parts for a sealane; a dynomite knows nothing of it"));
+    }
+    if (flags_.plain) {
+      SEALANE_TRY(refuse_given({{"--key-file", !flags_.keys.key_file.empty()},
+                                {"--iv-file", !flags_.keys.iv_file.empty()}},
+                               "encrypts, and --plain does not; leave out one of them"));
     }
     SEALANE_TRY(auto keys, warm::load_channel_keys(context_.files, flags_.keys.files()));
     for (const std::string& warning : keys.warnings) context_.console.warn(warning);
@@ -110,6 +125,24 @@ class PushRun {
     SEALANE_TRY(peer_, warm::PeerLink::open(options, std::move(keys), context_.clock,
                                             context_.random, &context_.cancel));
     return peer_->sender();
+  }
+
+  Result<void, Error> refuse_channel_flags() const {
+    const PushFlags missing;
+    return refuse_given({{"--secret-file", !flags_.keys.secret_files.empty()},
+                         {"--key-file", !flags_.keys.key_file.empty()},
+                         {"--iv-file", !flags_.keys.iv_file.empty()},
+                         {"--allow-sample-key", flags_.keys.allow_sample_key},
+                         {"--peer", flags_.peer_kind != missing.peer_kind},
+                         {"--plain", flags_.plain},
+                         {"--bind", !flags_.bind.empty()},
+                         {"--header-size", flags_.header_size != missing.header_size},
+                         {"--buffer-size", flags_.buffer_size != missing.buffer_size},
+                         {"--connect-timeout", flags_.connect_timeout != missing.connect_timeout},
+                         {"--idle-timeout", flags_.idle_timeout != missing.idle_timeout},
+                         {"--total-timeout", flags_.total_timeout != missing.total_timeout}},
+                        "belongs to the channel to a peer (HOST:PORT or unix:PATH); here none is "
+                        "used");
   }
 
   // One journal per source, target and share of the keys.

@@ -78,6 +78,7 @@ class ServeRun {
 
  private:
   Result<void, Error> check_flags() const {
+    const ServeFlags missing;
     if (flags_.listen.empty() != flags_.into.empty()) {
       return usage("--listen and --into belong together: where parts come in, and where they go");
     }
@@ -88,6 +89,43 @@ class ServeRun {
       return usage(
           "nothing to do: --listen ADDRESS --into STORE takes parts, --from STORE --peer "
           "ADDRESS pushes them");
+    }
+    if (flags_.listen.empty()) {
+      SEALANE_TRY(
+          refuse_given({{"--mode", flags_.mode != missing.mode},
+                        {"--flush", flags_.flush},
+                        {"--dynomite", !flags_.dynomites.empty()},
+                        {"--dynomite-unix", flags_.dynomite_unix},
+                        {"--accept-plaintext", flags_.accept_plaintext},
+                        {"--max-snapshot", flags_.max_snapshot != missing.max_snapshot},
+                        {"--idle-timeout", flags_.idle_timeout != missing.idle_timeout},
+                        {"--total-timeout", flags_.total_timeout != missing.total_timeout},
+                        {"--max-connections", flags_.max_connections != missing.max_connections},
+                        {"--max-per-source", flags_.max_per_source != missing.max_per_source},
+                        {"--spool", flags_.spool != missing.spool},
+                        {"--receive-rate", flags_.receive_rate > 0}},
+                       "is about what comes in; it needs --listen and --into"));
+    } else if (!is_redis_url(flags_.into)) {
+      SEALANE_TRY(refuse_given({{"--mode", flags_.mode != missing.mode}, {"--flush", flags_.flush}},
+                               "belongs to a Redis; a file keeps what comes"));
+    }
+    if (flags_.peers.empty()) {
+      if (flags_.source.any_given()) {
+        return usage(
+            "--part-size, --big-key, --range, --rate, --rate-file, --portable and --as-replica are "
+            "about what is pushed; they need --from and --peer");
+      }
+      SEALANE_TRY(refuse_given({{"--plain", flags_.plain},
+                                {"--interval", flags_.interval != missing.interval},
+                                {"--jitter", flags_.jitter != missing.jitter}},
+                               "is about what is pushed; it needs --from and --peer"));
+    } else {
+      SEALANE_TRY(flags_.source.options_for(flags_.from));
+    }
+    if (flags_.plain && flags_.listen.empty()) {
+      SEALANE_TRY(refuse_given({{"--key-file", !flags_.keys.key_file.empty()},
+                                {"--iv-file", !flags_.keys.iv_file.empty()}},
+                               "encrypts, and --plain does not; leave out one of them"));
     }
     if (flags_.peers.size() > kMostPeers) return usage("at most 64 peers are pushed to");
     if (flags_.interval == 0 || flags_.interval > kLongestInterval) {
@@ -119,7 +157,6 @@ class ServeRun {
       }
       sink = redis_.get();
     } else {
-      if (flags_.flush) return usage("--flush belongs to a Redis");
       SEALANE_TRY(file_, warm::FileSink::create(context_.files, context_.random, flags_.into));
       sink = file_.get();
     }
@@ -204,7 +241,6 @@ class ServeRun {
         return usage(printable(peer) + " is no peer; write HOST:PORT or unix:PATH");
       }
     }
-    SEALANE_TRY(flags_.source.options());
     warm::Rounds rounds(flags_.peers,
                         {.interval = seconds(flags_.interval),
                          .jitter_percent = static_cast<unsigned>(flags_.jitter)},

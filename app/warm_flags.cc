@@ -64,8 +64,8 @@ void SourceFlags::add_to(std::vector<Option>& options) {
   .variable = &part_size},
            {.names = "--big-key",
            .value_name = "MIB",
-           .help = "Build keys above this size up in pieces, and rename them when they are whole; "
-                   "32 when missing, 8 with --as-replica",
+           .help = "Of a Redis: build keys above this size up in pieces, and rename them when they "
+                   "are whole; 32 when missing, 8 with --as-replica",
            .variable = &big_key},
            {.names = "--range",
            .value_name = "START-END",
@@ -117,6 +117,31 @@ Result<warm::RedisSourceOptions, Error> SourceFlags::options() const {
   return out;
 }
 
+Result<warm::RedisSourceOptions, Error> SourceFlags::options_for(const std::string& place) const {
+  if (!is_redis_url(place)) {
+    SEALANE_TRY(refuse_given({{"--portable", portable}, {"--as-replica", as_replica}},
+                             "reads from a Redis, not from a file"));
+    SEALANE_TRY(refuse_given({{"--rate", rate > 0}, {"--rate-file", !rate_file.empty()}},
+                             "spares a Redis that is read; a file needs none"));
+    SEALANE_TRY(refuse_given({{"--big-key", big_key != kUnset}},
+                             "says how a Redis is read; the keys of a file are in pieces already, "
+                             "or are not"));
+  }
+  return options();
+}
+
+bool SourceFlags::any_given() const {
+  return part_size != kUnset || big_key != kUnset || !range.empty() || portable || as_replica ||
+         rate > 0 || !rate_file.empty();
+}
+
+Result<void, Error> refuse_given(std::initializer_list<Given> options, std::string_view why) {
+  for (const Given& one : options) {
+    if (one.given) return usage(std::string(one.option) + " " + std::string(why));
+  }
+  return success();
+}
+
 Result<warm::TokenRange, Error> parse_token_range(const std::string& text) {
   if (text.empty()) return warm::TokenRange{};
   const auto dash = text.find('-');
@@ -143,7 +168,7 @@ bool is_redis_url(const std::string& place) {
 Result<std::unique_ptr<warm::Source>, Error> open_warm_source(Context& context,
                                                               const std::string& place,
                                                               const SourceFlags& flags) {
-  SEALANE_TRY(const warm::RedisSourceOptions options, flags.options());
+  SEALANE_TRY(const warm::RedisSourceOptions options, flags.options_for(place));
   if (is_redis_url(place)) {
     SEALANE_TRY(const auto address, backup::parse_redis_url(place));
     if (flags.as_replica) {
@@ -154,11 +179,6 @@ Result<std::unique_ptr<warm::Source>, Error> open_warm_source(Context& context,
     SEALANE_TRY(auto source,
                 warm::RedisSource::open(address, options, context.clock, &context.cancel));
     return std::unique_ptr<warm::Source>(std::move(source));
-  }
-  if (flags.portable) return usage("--portable reads from a Redis, not from a file");
-  if (flags.as_replica) return usage("--as-replica reads from a Redis, not from a file");
-  if (flags.rate > 0 || !flags.rate_file.empty()) {
-    return usage("--rate and --rate-file spare a Redis that is read; a file needs none");
   }
   SEALANE_TRY(auto source,
               warm::FileSource::open(context.files, place,

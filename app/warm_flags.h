@@ -24,6 +24,15 @@ struct ChannelFlags {
   warm::ChannelKeyFiles files() const;
 };
 
+// An option, and whether it was given another value than it has when it is missing.
+struct Given {
+  std::string_view option;
+  bool given = false;
+};
+// An option that does nothing here was given: "--bind WHY". Nothing that is asked for is passed
+// over in silence.
+Result<void, Error> refuse_given(std::initializer_list<Given> options, std::string_view why);
+
 // How a source is read.
 struct SourceFlags {
   static constexpr std::uint64_t kUnset = UINT64_MAX;
@@ -36,6 +45,9 @@ struct SourceFlags {
   std::string rate_file;
   void add_to(std::vector<Option>& options);
   Result<warm::RedisSourceOptions, Error> options() const;
+  // The same, and that none was given which the source at `place` has no use for.
+  Result<warm::RedisSourceOptions, Error> options_for(const std::string& place) const;
+  bool any_given() const;
   // Parts under way where nothing else is told.
   unsigned parallel() const {
     return as_replica ? warm::kReplicaParallel : warm::PushPlan{}.parallel;

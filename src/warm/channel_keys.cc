@@ -35,6 +35,9 @@ Result<ChannelKeys, Error> load_channel_keys(FileSystem& files, const ChannelKey
   if (names.key.empty() != names.iv.empty()) {
     return Error{ErrorKind::kUsage, "a key file and an IV file go together; name both"};
   }
+  if (names.allow_sample && names.key.empty()) {
+    return Error{ErrorKind::kUsage, "the sample key is allowed, but no key file is named"};
+  }
   if (!names.key.empty()) {
     SEALANE_TRY(const auto key, load_key(files, names.key, names.allow_sample, out.warnings));
     SEALANE_TRY(const auto iv, load_key(files, names.iv, names.allow_sample, out.warnings));

@@ -173,6 +173,8 @@ class Warm(WarmStage):
         for slowly in (["--rate", "1000"], ["--rate-file", self.path("rate")]):
             _, err = self.expect(2, "warm", "push", "--from", self.path("copy"), "--to", self.vault, *slowly)
             self.assertIn("a file needs none", err)
+        _, err = self.expect(2, "warm", "push", "--from", self.path("copy"), "--to", self.vault, "--big-key", "8")
+        self.assertIn("--big-key says how a Redis is read", err)
         self.ok("warm", "compare", self.shop, self.path("copy"))
         self.ok("warm", "push", "--from", self.path("copy"), "--to", self.vault)
         self.ok("warm", "compare", self.shop, self.vault)
@@ -239,9 +241,28 @@ class Warm(WarmStage):
 
     def test_what_is_wrong_is_said_in_a_sentence(self):
         push = ["warm", "push", "--from", self.shop, "--to"]
+        pull = ["warm", "serve", "--from", self.shop, "--peer", "unix:x"]
+        take = ["warm", "serve", "--listen", "unix:" + self.path("x"), "--into"]
         cases = [
             (2, [*push, "nonsense"], "is no place to push to"),
             (2, [*push, self.vault, "--parallel", "0"], "--parallel is 1 to 16"),
+            # What would do nothing is not passed over in silence.
+            (2, [*push, self.vault, *self.keys], "--secret-file belongs to the channel"),
+            (2, [*push, self.vault, "--plain"], "--plain belongs to the channel"),
+            (2, [*push, self.path("new"), "--idle-timeout", "7"], "--idle-timeout belongs to the channel"),
+            (2, [*push, self.path("new"), "--start-over"], "always written from its start"),
+            (2, [*push, "unix:x", "--peer", "dynomite", *self.keys], "a dynomite knows nothing of it"),
+            (2, [*push, "unix:x", "--plain", *self.keys], "--key-file encrypts, and --plain does not"),
+            (2, [*push, "unix:x", "--plain", "--allow-sample-key"], "no key file is named"),
+            (2, [*pull, "--spool", "/"], "--spool is about what comes in"),
+            (2, [*pull, "--mode", "overwrite"], "--mode is about what comes in"),
+            (2, [*pull, "--plain", *self.keys], "--key-file encrypts"),
+            (2, ["warm", "serve", "--from", self.path("x"), "--peer", "unix:x", "--big-key", "9"],
+             "says how a Redis is read"),
+            (2, [*take, self.vault, "--interval", "9"], "--interval is about what is pushed"),
+            (2, [*take, self.vault, "--as-replica"], "about what is pushed"),
+            (2, [*take, self.path("new"), "--mode", "overwrite"], "--mode belongs to a Redis"),
+            (2, ["warm", "compare", self.path("x"), self.path("y"), "--rate", "9"], "files need none"),
             (2, [*push, self.vault, "--range", "5-5"], "is no range of tokens"),
             (2, [*push, self.vault, "--part-size", "0"], "--part-size is 1 to 1024 MiB"),
             (2, [*push, self.vault, "--as-replica", "--portable"], "does not go with --portable"),
