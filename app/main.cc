@@ -6,8 +6,10 @@
 #include <cstdio>
 #include <ctime>
 #include <exception>
+#include <string_view>
 
 #include "app/command_line.h"
+#include "crypto/rsa_code.h"
 #include "sealane/store/system.h"
 
 namespace {
@@ -46,6 +48,20 @@ void install_signal_handlers() {
   action.sa_handler = SIG_IGN;
   sigaction(SIGPIPE, &action, nullptr);
 }
+
+// Those that run for long, and take RSA blocks from legacy clients and hubs.
+bool computes_much_rsa(int argc, char** argv) {
+  const std::string_view first = argc > 1 ? argv[1] : "";
+  const std::string_view second = argc > 2 ? argv[2] : "";
+  return (first == "hub" && second == "serve") || first == "listen" || first == "chat";
+}
+
+// Where the loader calls it: before all constructors, those of libraries included.
+void before_libraries(int argc, char** argv, char** environment) {
+  if (computes_much_rsa(argc, argv)) sealane::crypto::prefer_avx2_rsa(environment);
+}
+[[gnu::section(".preinit_array"),
+  gnu::used]] void (*before_libraries_entry)(int, char**, char**) = before_libraries;
 
 }  // namespace
 

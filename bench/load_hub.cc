@@ -36,6 +36,7 @@
 
 #include "app/hub_link.h"
 #include "base/byte_reader.h"
+#include "crypto/rsa_code.h"
 #include "sealane/identity/keys.h"
 #include "sealane/store/system.h"
 
@@ -505,6 +506,13 @@ nlohmann::json run_words(const std::vector<std::string>& words) {
   if (words[0] == "accepted") return run_accepted(job);
   fail("sealed, nats, legacy, idle or accepted?");
 }
+
+// As the program does for its own long-lived clients; not where libnats computes.
+void before_libraries(int argc, char** argv, char** environment) {
+  if (argc > 1 && std::string_view(argv[1]) == "legacy") crypto::prefer_avx2_rsa(environment);
+}
+[[gnu::section(".preinit_array"),
+  gnu::used]] void (*before_libraries_entry)(int, char**, char**) = before_libraries;
 
 }  // namespace
 }  // namespace sealane
