@@ -19,6 +19,8 @@ constexpr std::size_t kSendSize = 1024 * 1024;
 constexpr std::size_t kHeldSize = 64 * 1024;
 // Steps of one connection in a row before others get their turn.
 constexpr int kRounds = 16;
+// A timer is, if it is due in less than this part of the time until it would have to.
+constexpr int kFarTooEarly = 4;
 // After close(), for the output that is left: a peer that does not read must not hold a connection.
 constexpr std::chrono::seconds kOutputPatience{30};
 // Between two tries to accept where the machine is out of descriptors or memory.
@@ -380,9 +382,12 @@ class Stream final : public StreamConnection, public std::enable_shared_from_thi
     if (close_by_) earlier(*close_by_);
     if (!writing_ && now() < send_after_ && !handler_->next_output().empty()) earlier(send_after_);
     if (!reading_ && now() < receive_after_) earlier(receive_after_);
-    // One that is due earlier stays: it looks again. So a deadline that moves with every piece of
-    // input costs nothing.
-    if (!next || (armed_ && *armed_ <= *next)) return;
+    if (!next) return;
+    // One that is due earlier stays, and looks again: so a deadline that moves with every piece of
+    // input costs nothing. But not one that is due far too early, as after a login: among thousands
+    // of idle connections it would wake us for nothing, and that costs more than to move it.
+    const SteadyTime time = now();
+    if (armed_ && *armed_ <= *next && kFarTooEarly * (*armed_ - time) >= *next - time) return;
     armed_ = next;
     timer_->at(*next, [weak = weak_from_this()] {
       const auto self = weak.lock();

@@ -248,6 +248,67 @@ TEST(StreamDriver, TheCoresDeadlineMovesWithItsInputAndEndsASilentPeer) {
   EXPECT_EQ(sim.client_fate->code(), NetworkErrorCode::kCancelled);
 }
 
+// Counts the timers that come due.
+class CountingLoop final : public StreamLoop {
+ public:
+  explicit CountingLoop(EventLoop& loop) : inner_(loop) {}
+  void post(std::function<void()> task) override { inner_.post(std::move(task)); }
+  void run(const std::function<void()>& task) override { inner_.run(task); }
+  SteadyTime now() const override { return inner_.now(); }
+  std::unique_ptr<Timer> make_timer() override {
+    return std::make_unique<CountingTimer>(inner_.make_timer(), count);
+  }
+  int count = 0;
+
+ private:
+  class CountingTimer final : public Timer {
+   public:
+    CountingTimer(std::unique_ptr<Timer> inner, int& count)
+        : inner_(std::move(inner)), count_(count) {}
+    void at(SteadyTime when, std::function<void()> due) override {
+      inner_->at(when, [this, due = std::move(due)] {
+        ++count_;
+        due();
+      });
+    }
+    void cancel() override { inner_->cancel(); }
+
+   private:
+    std::unique_ptr<Timer> inner_;
+    int& count_;
+  };
+  SimulatedStreamLoop inner_;
+};
+
+TEST(StreamDriver, AConnectionThatIsAliveWakesNobody) {
+  EventLoop loop;
+  SimulatedNetwork network(loop, 1);
+  CountingLoop counting(loop);
+  StreamDriver server(counting, network.host("server"));
+  const auto fate = std::make_shared<Fate>();
+  const auto listener =
+      std::move(server
+                    .listen({"tcp:server:1"}, {},
+                            [&](const Address&) { return std::make_unique<EchoHandler>(fate); })
+                    .value());
+  std::unique_ptr<Connection> client;
+  network.host("client").connect({"tcp:server:1"}, SteadyTime{10s},
+                                 [&](auto made) { client = std::move(made.value()); });
+  loop.run_until(SteadyTime{} + 1s);
+  const Bytes word = to_bytes(as_bytes(std::string_view("a")));
+  for (int i = 0; i < 20; ++i) {
+    client->write(word, [](auto) {});
+    loop.run_until(loop.steady_now() + 25s);
+  }
+  EXPECT_EQ(counting.count, 0);
+  EXPECT_EQ(fate->notes(), "");
+  loop.run_until(loop.steady_now() + 4s);
+  EXPECT_EQ(fate->notes(), "") << "not too early";
+  loop.run_until(loop.steady_now() + 2s);
+  EXPECT_EQ(fate->notes(), "s") << "nor too late";
+  EXPECT_EQ(counting.count, 1);
+}
+
 TEST(StreamDriver, APeerThatDoesNotReadStopsTheInputNotTheMemory) {
   Simulation sim(5);
   // The client's side of a connection, never read from.
