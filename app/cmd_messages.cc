@@ -623,6 +623,7 @@ class ListenRun {
                                .secret_variable = {},
                                .secret = nullptr,
                                .pipe_input = true,
+                               .may_ignore_input = true,
                                .pipe_output = true,
                                .error_file = {},
                                .user = {}};

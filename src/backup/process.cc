@@ -235,6 +235,7 @@ Result<std::unique_ptr<Tool>, Error> Tool::start(const ToolCommand& command,
   tool->secret_ = command.secret;
   tool->cancel_ = cancel;
   tool->stop_signal_ = command.stop_signal;
+  tool->may_ignore_input_ = command.may_ignore_input;
   const std::string what = "cannot run " + tool->name_;
 
   Pipe input;
@@ -486,14 +487,20 @@ Result<void, Error> Tool::write(ByteSpan data) {
       data = data.subspan(static_cast<std::size_t>(put));
     } else if (errno == EAGAIN) {
       SEALANE_TRY(wait_for(Want::kInput));
-      if (reap_now()) return failure();
+      if (reap_now()) return input_refused();
       std::this_thread::sleep_for(kGatherTime);  // the pipe was full
     } else if (errno == EPIPE) {
-      return failure();
+      return input_refused();
     } else if (errno != EINTR) {
       return system_failure("cannot write to " + name_);
     }
   }
+  return success();
+}
+
+Result<void, Error> Tool::input_refused() {
+  if (!may_ignore_input_) return failure();
+  close_quietly(input_);
   return success();
 }
 

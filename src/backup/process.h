@@ -30,7 +30,9 @@ struct ToolCommand {
   std::string secret_variable;  // empty: only blanked out
   std::shared_ptr<const SecretBytes> secret;
 
-  bool pipe_input = false;   // else /dev/null
+  bool pipe_input = false;  // else /dev/null
+  // Its status alone says whether it did what it should: it need not read what it is given.
+  bool may_ignore_input = false;
   bool pipe_output = false;  // else /dev/null
   std::string error_file;  // appended to instead of our pipe: for servers, which nobody listens to
 
@@ -59,7 +61,8 @@ class Tool final : public flow::ByteSource, public flow::ByteSink {
 
   // From the tool's output. 0: it closed its output and ended with status 0.
   Result<std::size_t, Error> read(MutableByteSpan out) override;
-  // To the tool's input. A tool that ended early is an error.
+  // To the tool's input. A tool that ended early, or reads no more, is an error; one that may
+  // ignore its input is given the rest no more, and read() and finish() tell how it ended.
   Result<void, Error> write(ByteSpan data) override;
   // From any thread: a read or write that waits stops the tool and fails.
   void interrupt() noexcept override { interruption_.cancel(); }
@@ -85,6 +88,7 @@ class Tool final : public flow::ByteSource, public flow::ByteSink {
   Result<void, Error> wait_for(Want want);
   Result<void, Error> reap();  // waits
   bool reap_now();             // after it ended
+  Result<void, Error> input_refused();
   void read_errors();
   std::string complaint() const;
   bool asked_to_stop() const;
@@ -100,6 +104,7 @@ class Tool final : public flow::ByteSource, public flow::ByteSink {
   int output_ = -1;
   int errors_ = -1;
   int stop_signal_ = SIGTERM;
+  bool may_ignore_input_ = false;
   bool reaped_ = false;
   bool stopped_ = false;    // by us
   int status_ = 0;          // of waitpid

@@ -356,6 +356,18 @@ class Hub(HubStage):
         kept = [name for name in os.listdir(self.path("prover")) if name.startswith("hub_parts")]
         self.assertEqual([os.listdir(self.path("prover", name)) for name in kept], [[]])
 
+    def test_a_command_need_not_read_the_message(self):
+        self.start_hub()
+        self.enrol("shop", "prover")
+        listener = self.listen("prover", "--exec", "true", "--count", "6")
+        for _ in range(5):
+            self.send("shop", "prover", "--text", "go")
+        # More than a pipe holds.
+        with open(self.path("large"), "wb") as file:
+            file.write(bytes(1 << 20))
+        self.send("shop", "prover", "--plain", self.path("large"))
+        self.assertEqual(listener.process.wait(60), 0)
+
     def test_a_killed_listener_loses_no_part(self):
         self.start_hub()
         self.enrol("shop", "prover")

@@ -111,6 +111,26 @@ TEST(Process, WritingToAToolThatEndedIsAnErrorAndNoSignal) {
   EXPECT_EQ(written.error().message, "sh ended too early");
 }
 
+TEST(Process, AToolMayIgnoreItsInputAndIsJudgedByItsStatus) {
+  const Bytes data(4000000, std::byte{'x'});
+  for (const char* script : {"exit 0", "exec 0<&-; sleep 0.2", "head -c 10 >/dev/null"}) {
+    auto command = shell(script);
+    command.pipe_input = true;
+    command.may_ignore_input = true;
+    auto tool = start(command);
+    EXPECT_TRUE(tool->write(data).has_value()) << script;
+    EXPECT_TRUE(tool->finish().has_value()) << script;
+  }
+  auto command = shell("exit 3");
+  command.pipe_input = true;
+  command.may_ignore_input = true;
+  auto tool = start(command);
+  ASSERT_TRUE(tool->write(data).has_value());
+  const auto done = tool->finish();
+  ASSERT_FALSE(done.has_value());
+  EXPECT_EQ(done.error().message, "sh failed with status 3");
+}
+
 TEST(Process, MissingToolNamesThePackage) {
   ToolCommand command;
   command.program = "pg_dump_that_is_not_there";
