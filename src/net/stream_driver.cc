@@ -386,8 +386,12 @@ class Stream final : public StreamConnection, public std::enable_shared_from_thi
     // One that is due earlier stays, and looks again: so a deadline that moves with every piece of
     // input costs nothing. But not one that is due far too early, as after a login: among thousands
     // of idle connections it would wake us for nothing, and that costs more than to move it.
+    // One that is due already is about to come: moved at every step, it never would.
     const SteadyTime time = now();
-    if (armed_ && *armed_ <= *next && kFarTooEarly * (*armed_ - time) >= *next - time) return;
+    if (armed_ && *armed_ <= *next &&
+        (*armed_ <= time || kFarTooEarly * (*armed_ - time) >= *next - time)) {
+      return;
+    }
     armed_ = next;
     timer_->at(*next, [weak = weak_from_this()] {
       const auto self = weak.lock();
