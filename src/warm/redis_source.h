@@ -47,7 +47,7 @@ class RedisSource final : public Source {
   std::string description() const override { return address_.description; }
   Result<bool, Error> resume(const PartCursor& behind) override;
   Result<std::optional<Part>, Error> next() override;
-  void reuse(Bytes memory) override { builder_.reuse(std::move(memory)); }
+  void reuse(Bytes&& memory) override { builder_.reuse(std::move(memory)); }
   Progress progress() const override;
   void set_rate(std::uint64_t bytes_per_second) override;
   void interrupt() noexcept override;

@@ -71,7 +71,7 @@ TEST_F(Push, AJournalThatWouldSayTheSameIsNotWrittenAgain) {
       part.behind = "image";
       return std::optional(std::move(part));
     }
-    void reuse(Bytes memory) override { given_back += memory.empty() ? 0 : 1; }
+    void reuse(Bytes&& memory) override { given_back += memory.empty() ? 0 : 1; }
     int given_back = 0;
 
    private:

@@ -74,7 +74,7 @@ class Source {
   virtual Result<std::optional<Part>, Error> next() = 0;
   // Memory of a part that was handed out and is done with, for one to come: it saves the system
   // the pages.
-  virtual void reuse(Bytes memory) { static_cast<void>(memory); }
+  virtual void reuse(Bytes&& memory) { static_cast<void>(memory); }
   virtual Progress progress() const { return {}; }  // any thread
   // Bytes of commands a second from now on; 0: no limit. Any thread, at any time.
   virtual void set_rate(std::uint64_t bytes_per_second) { static_cast<void>(bytes_per_second); }
