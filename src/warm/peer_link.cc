@@ -23,13 +23,15 @@ Result<PartOutcome, Error> PeerLink::send(const Part& part) {
   PartOutcome outcome;
   if (!report.has_value()) {
     const Error& error = report.error();
-    // Of those kinds another try cannot help.
-    if (error.kind != ErrorKind::kFailed) return error;
+    // Of other kinds another try cannot help, but who answered before may only have ended.
+    const bool ended = error.kind == ErrorKind::kRefused && answers_;
+    if (error.kind != ErrorKind::kFailed && !ended) return error;
     outcome.fate = PartFate::kLater;
     outcome.why = error.message;
     return outcome;
   }
   const PushReport& told = report.value();
+  if (told.verdict != PushVerdict::kUnknown) answers_ = true;
   outcome.counts.applied = told.applied;
   outcome.counts.skipped = told.skipped;
   outcome.counts.failed = told.failed;
@@ -43,7 +45,9 @@ Result<PartOutcome, Error> PeerLink::send(const Part& part) {
       outcome.why = "the log of " + peer_ + " names the causes";
       break;
     case PushVerdict::kUnknown:
-      outcome.fate = PartFate::kUnknown;
+      // A program that is killed closes in order too, whatever it had begun.
+      outcome.fate = answers_ ? PartFate::kLater : PartFate::kUnknown;
+      outcome.why = peer_ + " ended without an answer; look whether it runs, and push again";
       break;
     case PushVerdict::kBusy:
       outcome.fate = PartFate::kLater;

@@ -1,5 +1,6 @@
 #pragma once
 // PeerLink: the entropy channel as the place that a push sends its parts to.
+#include <atomic>
 #include <memory>
 
 #include "sealane/base/random.h"
@@ -26,6 +27,7 @@ class PeerLink {
   std::string peer_;
   Series series_;
   const flow::Cancellation* cancel_;
+  std::atomic<bool> answers_{false};  // it did so far
 };
 
 }  // namespace sealane::warm

@@ -203,7 +203,7 @@ class Push {
     summary_.bytes += part.commands.size();
     if (outcome.fate == PartFate::kUnknown) summary_.unknown_parts += 1;
     if (outcome.fate == PartFate::kPartly && first_failure_.empty()) first_failure_ = outcome.why;
-    first_open_[part.index] = Settled{part.digest, part.behind, outcome.fate == PartFate::kPartly};
+    first_open_[part.index] = Settled{part.digest, part.behind, outcome.fate != PartFate::kApplied};
     std::optional<PartCursor> behind;
     while (!first_open_.empty() && first_open_.begin()->second) {
       const Settled& settled = *first_open_.begin()->second;
@@ -235,7 +235,8 @@ class Push {
   std::condition_variable changed_;
   unsigned under_way_ = 0;
   std::map<std::uint32_t, std::optional<Settled>> first_open_;  // from the first not settled on
-  bool holes_ = false;  // a part failed in part: a resumed run must come back to it
+  // A part failed in part, or nobody said what became of it: a resumed run must come back to it.
+  bool holes_ = false;
   std::optional<Error> error_;
   std::string first_failure_;
   crypto::Sha256 digest_;

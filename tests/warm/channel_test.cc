@@ -22,6 +22,7 @@
 #include "tests/support/data_path.h"
 #include "tests/support/doubles.h"
 #include "tests/support/simulated_files.h"
+#include "warm/peer_link.h"
 #include "warm/resp.h"
 #include "warm/spool.h"
 
@@ -251,6 +252,31 @@ TEST_P(Channel, AnotherSecretIsRefusedBothWays) {
   ASSERT_TRUE(old.has_value());
   EXPECT_EQ(old.value().verdict, PushVerdict::kApplied);
   EXPECT_EQ(sink_.take().size(), 1u);
+}
+
+// As after a restart: what it had begun may be lost.
+TEST_P(Channel, WhoAnsweredBeforeAndEndsWithoutAWordIsTriedAgain) {
+  start();
+  auto keys = load_channel_keys(system_files(), {path("key"), path("iv"), {path("secret")}, false});
+  ASSERT_TRUE(keys.has_value());
+  auto link =
+      PeerLink::open(push_, std::move(keys.value()), system_clock(), system_random(), nullptr);
+  ASSERT_TRUE(link.has_value());
+  const SendPart send = link.value()->sender();
+  const auto fate_of = [&](std::size_t values, std::uint32_t index) {
+    const auto outcome = send(part_of(values, 500, index));
+    EXPECT_TRUE(outcome.has_value());
+    return outcome.has_value() ? outcome.value().fate : PartFate::kRefused;
+  };
+  EXPECT_EQ(fate_of(3, 0), PartFate::kApplied);
+  EXPECT_FALSE(intakes_.next().refused);
+  write("secret", "hex:" + std::string(64, '7'));  // now it takes nothing and says nothing
+  for (const std::size_t values : {std::size_t{3}, std::size_t{20'000}}) {
+    EXPECT_EQ(fate_of(values, 1), PartFate::kLater);
+    EXPECT_EQ(intakes_.next().refused, Reason::kUnauthenticated);
+  }
+  write("secret", "hex:" + std::string(64, '5'));
+  EXPECT_EQ(fate_of(3, 1), PartFate::kApplied);
 }
 
 TEST_P(Channel, KeysChangeBetweenTwoConnections) {

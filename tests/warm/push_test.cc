@@ -169,6 +169,25 @@ TEST_F(Push, WhatIsNotProvenIsSaid) {
   EXPECT_EQ(seen, (std::vector<std::uint32_t>{1, 2}));
 }
 
+// It may be lost: who was killed says nothing.
+TEST_F(Push, AResumedRunComesBackToAPartThatNobodyAnsweredFor) {
+  MemorySource source(parts(6));
+  const auto cut = run(source, [](const Part& part) -> Result<PartOutcome, Error> {
+    if (part.index == 5) return Error{ErrorKind::kFailed, "cut"};
+    PartOutcome outcome{.fate = PartFate::kApplied, .counts = {}, .why = {}};
+    if (part.index == 2) outcome.fate = PartFate::kUnknown;
+    return outcome;
+  });
+  ASSERT_FALSE(cut.has_value());
+  MemorySource again(parts(6));
+  std::vector<std::uint32_t> seen;
+  ASSERT_TRUE(run(again, [&](const Part& part) -> Result<PartOutcome, Error> {
+                seen.push_back(part.index);
+                return PartOutcome{.fate = PartFate::kApplied, .counts = {}, .why = {}};
+              }).has_value());
+  EXPECT_EQ(seen, (std::vector<std::uint32_t>{2, 3, 4, 5}));
+}
+
 TEST_F(Push, TheSecondOfTwoAtOnceIsRefused) {
   MemorySource source(parts(2));
   std::optional<ErrorKind> second;
