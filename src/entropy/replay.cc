@@ -17,7 +17,9 @@ ReplayMemory::Verdict ReplayMemory::begin(const Key& key, std::uint64_t created_
   if (found != entries_.end()) {
     return found->second.answer ? Verdict::kDone : Verdict::kInProgress;
   }
-  if (created < rules_.started || created < now - rules_.window || created > now + rules_.window) {
+  // As coarse as it is written: a part may be made in the millisecond of our start.
+  const WallTime started = std::chrono::floor<std::chrono::milliseconds>(rules_.started);
+  if (created < started || created < now - rules_.window || created > now + rules_.window) {
     return Verdict::kStale;
   }
   if (entries_.size() >= kCapacity) forget_old(now);

@@ -576,6 +576,8 @@ TEST(Receiver, OldAndEarlyRecordingsAreStale) {
   EXPECT_EQ(at(-11, {}), "stale");
   EXPECT_EQ(at(11, {}), "stale");
   EXPECT_EQ(at(-1, testing::kTestWall + 20min), "stale") << "made before this side started";
+  EXPECT_EQ(at(0, testing::kTestWall + 20min + 999us), "complete") << "in the same millisecond";
+  EXPECT_EQ(at(0, testing::kTestWall + 20min + 1ms), "stale");
 }
 
 }  // namespace
