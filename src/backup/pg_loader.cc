@@ -83,6 +83,10 @@ void PgLoader::entry(const Entry& entry) {
   if (what == "ENCODING" || what == "STDSTRINGS" || what == "SEARCHPATH") {
     settings_.push_back(to_bytes(entry.data));
   }
+  // The check of a domain may look at other rows as well, and any column may be of one.
+  if (what == "DOMAIN" && entry.definition.find("CHECK (") != std::string_view::npos) {
+    one_only_ = true;
+  }
   // A table that the archive itself makes has no indexes, foreign keys and triggers yet. One of an
   // extension may have them. And a check may look at other rows, though it should not: where there
   // is one, rows come in their order and in one transaction.

@@ -80,7 +80,6 @@ class PgLoader final : public Target::Stream, private ArchiveReader::RowReader {
   void send(ByteSpan data);
   void send_piece(std::size_t size, bool whole_rows);
   void append_integer(Bytes& out, std::uint64_t value) const;
-  std::size_t size_of_integer() const { return std::size_t{1} + integer_size_; }
   ByteSpan framed(const Piece& piece) const;
   Result<void, Error> load(Second& second, const Table& table);
   bool may_be_shared(const Table& table) const;
@@ -108,7 +107,7 @@ class PgLoader final : public Target::Stream, private ArchiveReader::RowReader {
   std::size_t table_ = 0;
   bool amid_row_ = false;
   bool judged_ = false;    // whether it may go two ways
-  bool one_only_ = false;  // a second connection could not be had
+  bool one_only_ = false;  // a second connection could not be had, or must not be
   Bytes others_;           // not yet sent
 
   std::mutex mutex_;

@@ -588,6 +588,22 @@ TEST_F(PostgreSql, LargeTablesAreLoadedOverTwoConnections) {
   EXPECT_FALSE(restore(taken.value(), *again.value()).has_value());
 }
 
+TEST_F(PostgreSql, ADomainThatChecksKeepsRowsInOneTransaction) {
+  const std::string db = fresh_database("domains");
+  sql(db,
+      "CREATE DOMAIN positive AS int CONSTRAINT above CHECK (VALUE > 0);"
+      "CREATE TABLE a AS SELECT g::positive AS i, repeat('x', 300) AS t "
+      "FROM generate_series(1,60000) g");
+  auto taken = take(url(db));
+  ASSERT_TRUE(taken.has_value()) << taken.error().message;
+  ASSERT_GT(taken.value().contents[1].size(), 2 * PgLoader::kLargeTable);
+  const std::string to = fresh_database("domains_copy");
+  auto target = open_postgresql_target(url(to), context());
+  ASSERT_TRUE(target.has_value()) << target.error().message;
+  EXPECT_EQ(round_trip(taken.value(), *target.value()), "");
+  EXPECT_EQ(sql(to, std::string(kLoads) + "a"), "1");
+}
+
 TEST_F(PostgreSql, OneConnectionIsEnough) {
   const std::string db = fresh_database("one");
   sql("postgres",
