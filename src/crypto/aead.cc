@@ -1,9 +1,11 @@
 #include "crypto/aead.h"
 
+#include "base/check.h"
 #include "base/copy_bytes.h"
 #include "crypto/aead_ipsec_mb.h"
 #include "crypto/aead_vaes.h"
 #include "crypto/cpu.h"
+#include "crypto/hash.h"
 #include "crypto/openssl.h"
 
 namespace sealane::crypto {
@@ -24,9 +26,15 @@ class OpenSslAead final : public Aead {
                                      nullptr, 1, nullptr) == 1);
   }
 
-  void seal(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan plaintext,
-            MutableByteSpan out) override {
-    check_aead_sizes(associated_data, plaintext.size(), out.size() - kAeadTagSize);
+  std::unique_ptr<Aead> clone() const override {
+    return std::make_unique<OpenSslAead>(algorithm_, key_);
+  }
+
+ private:
+  enum class Direction : int { kOpen = 0, kSeal = 1 };
+
+  void encrypt(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan plaintext,
+               MutableByteSpan out) override {
     start(nonce, Direction::kSeal, associated_data);
     run(plaintext, out.first(plaintext.size()));
     unsigned char nothing[kAeadTagSize];
@@ -36,34 +44,17 @@ class OpenSslAead final : public Aead {
                                       as_uchar(out.last(kAeadTagSize))) == 1);
   }
 
-  Result<void, AeadError> open(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan sealed,
-                               MutableByteSpan out) override {
-    if (sealed.size() < kAeadTagSize) {
-      SEALANE_CHECK(out.empty());
-      return AeadError::kNotAuthentic;
-    }
-    check_aead_sizes(associated_data, sealed.size() - kAeadTagSize, out.size());
-    ByteArray<kAeadTagSize> tag;
-    copy_bytes(sealed.last(kAeadTagSize), tag.begin());
+  bool decrypt(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan ciphertext,
+               const AeadTag& given, MutableByteSpan out) override {
     start(nonce, Direction::kOpen, associated_data);
-    run(sealed.first(out.size()), out);
+    run(ciphertext, out);
+    AeadTag tag = given;  // OpenSSL takes it as what could be written to
     SEALANE_CHECK(
         EVP_CIPHER_CTX_ctrl(context_.get(), EVP_CTRL_AEAD_SET_TAG, kAeadTagSize, tag.data()) == 1);
     unsigned char nothing[kAeadTagSize];
     int size = 0;
-    if (EVP_CipherFinal_ex(context_.get(), nothing, &size) != 1) {
-      cleanse(out);
-      return AeadError::kNotAuthentic;
-    }
-    return success();
+    return EVP_CipherFinal_ex(context_.get(), nothing, &size) == 1;
   }
-
-  std::unique_ptr<Aead> clone() const override {
-    return std::make_unique<OpenSslAead>(algorithm_, key_);
-  }
-
- private:
-  enum class Direction : int { kOpen = 0, kSeal = 1 };
 
   void start(const AeadNonce& nonce, Direction direction, ByteSpan associated_data) {
     SEALANE_CHECK(EVP_CipherInit_ex2(context_.get(), nullptr, nullptr, as_uchar(ByteSpan(nonce)),
@@ -86,7 +77,43 @@ class OpenSslAead final : public Aead {
   CipherContext context_;
 };
 
+// OpenSSL counts in int; the contract leaves room for the tag.
+constexpr std::size_t kCallLimit = (std::size_t{1} << 31) - 64;
+
+void check_sizes(ByteSpan associated_data, std::size_t plaintext_size, std::size_t room) {
+  SEALANE_CHECK(plaintext_size == room);
+  SEALANE_CHECK(plaintext_size <= kCallLimit && associated_data.size() <= kCallLimit);
+}
+
 }  // namespace
+
+void Aead::seal(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan plaintext,
+                MutableByteSpan out) {
+  check_sizes(associated_data, plaintext.size(), out.size() - kAeadTagSize);
+  encrypt(nonce, associated_data, plaintext, out);
+}
+
+Result<void, AeadError> Aead::open(const AeadNonce& nonce, ByteSpan associated_data,
+                                   ByteSpan sealed, MutableByteSpan out) {
+  if (sealed.size() < kAeadTagSize) {
+    SEALANE_CHECK(out.empty());
+    return AeadError::kNotAuthentic;
+  }
+  check_sizes(associated_data, sealed.size() - kAeadTagSize, out.size());
+  AeadTag given;
+  copy_bytes(sealed.last(kAeadTagSize), given.begin());
+  if (!decrypt(nonce, associated_data, sealed.first(out.size()), given, out)) {
+    cleanse(out);
+    return AeadError::kNotAuthentic;
+  }
+  return success();
+}
+
+bool Aead::same_tag(AeadTag& expected, const AeadTag& given) {
+  const bool same = constant_time_equal(expected, given);
+  cleanse(expected);
+  return same;
+}
 
 bool aead_engine_available(AeadAlgorithm algorithm, AeadEngine engine) {
   switch (engine) {

@@ -28,6 +28,8 @@ bool aead_engine_available(AeadAlgorithm algorithm, AeadEngine engine);
 // What kAutomatic gives: the fastest that is available.
 AeadEngine automatic_aead_engine(AeadAlgorithm algorithm);
 
+using AeadTag = ByteArray<kAeadTagSize>;
+
 // One key, expanded. Not thread-safe: one per thread; clone() is cheap. All calls are
 // constant-time in key and plaintext. Lengths up to 2^31 - 64 bytes per call.
 class Aead {
@@ -35,14 +37,31 @@ class Aead {
   virtual ~Aead() = default;
   // Writes plaintext.size() + kAeadTagSize bytes. REQUIRES: out.size() is exactly that. `out` may
   // begin at plaintext's first byte (in place), else they must not overlap.
-  virtual void seal(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan plaintext,
-                    MutableByteSpan out) = 0;
+  void seal(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan plaintext,
+            MutableByteSpan out);
   // Writes sealed.size() - kAeadTagSize bytes; on failure `out` is zeroed. Too short:
   // kNotAuthentic. REQUIRES: out.size() is sealed.size() - kAeadTagSize (0 when too short). In
   // place as above.
-  virtual Result<void, AeadError> open(const AeadNonce& nonce, ByteSpan associated_data,
-                                       ByteSpan sealed, MutableByteSpan out) = 0;
+  Result<void, AeadError> open(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan sealed,
+                               MutableByteSpan out);
   virtual std::unique_ptr<Aead> clone() const = 0;
+
+ protected:
+  Aead() = default;
+  Aead(const Aead&) = default;
+  Aead& operator=(const Aead&) = default;
+  // Whether they are the same, found in constant time. Wipes `expected`: of a forged message it is
+  // the tag that an attacker looks for.
+  static bool same_tag(AeadTag& expected, const AeadTag& given);
+
+ private:
+  // What an engine does; the sizes are checked. `out` holds the plaintext's size and the tag's.
+  virtual void encrypt(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan plaintext,
+                       MutableByteSpan out) = 0;
+  // False: not authentic, and `out`, of the ciphertext's size, may hold anything. `given` is a
+  // copy, over which `out` does not lie.
+  virtual bool decrypt(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan ciphertext,
+                       const AeadTag& given, MutableByteSpan out) = 0;
 };
 
 // REQUIRES: aead_engine_available(algorithm, engine).

@@ -3,8 +3,7 @@
 #ifdef SEALANE_HAVE_IPSEC_MB
 #include <intel-ipsec-mb.h>
 
-#include "base/copy_bytes.h"
-#include "crypto/hash.h"
+#include "base/check.h"
 
 namespace sealane::crypto {
 namespace {
@@ -40,37 +39,25 @@ class IpsecMbGcm final : public Aead {
     cleanse(std::as_writable_bytes(std::span(&context_, 1)));
   }
 
-  void seal(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan plaintext,
-            MutableByteSpan out) override {
-    check_aead_sizes(associated_data, plaintext.size(), out.size() - kAeadTagSize);
+  std::unique_ptr<Aead> clone() const override { return std::make_unique<IpsecMbGcm>(*this); }
+
+ private:
+  void encrypt(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan plaintext,
+               MutableByteSpan out) override {
     IMB_AES256_GCM_ENC(manager(), &key_, &context_, as_uchar(out), as_uchar(plaintext),
                        plaintext.size(), as_uchar(ByteSpan(nonce)), as_uchar(associated_data),
                        associated_data.size(), as_uchar(out.last(kAeadTagSize)), kAeadTagSize);
   }
 
-  Result<void, AeadError> open(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan sealed,
-                               MutableByteSpan out) override {
-    if (sealed.size() < kAeadTagSize) {
-      SEALANE_CHECK(out.empty());
-      return AeadError::kNotAuthentic;
-    }
-    check_aead_sizes(associated_data, sealed.size() - kAeadTagSize, out.size());
-    ByteArray<kAeadTagSize> expected;
-    IMB_AES256_GCM_DEC(manager(), &key_, &context_, as_uchar(out), as_uchar(sealed), out.size(),
-                       as_uchar(ByteSpan(nonce)), as_uchar(associated_data), associated_data.size(),
-                       as_uchar(MutableByteSpan(expected)), kAeadTagSize);
-    const bool authentic = constant_time_equal(expected, sealed.last(kAeadTagSize));
-    cleanse(expected);  // of a forged message it is the tag an attacker looks for
-    if (!authentic) {
-      cleanse(out);
-      return AeadError::kNotAuthentic;
-    }
-    return success();
+  bool decrypt(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan ciphertext,
+               const AeadTag& given, MutableByteSpan out) override {
+    AeadTag expected;
+    IMB_AES256_GCM_DEC(manager(), &key_, &context_, as_uchar(out), as_uchar(ciphertext),
+                       ciphertext.size(), as_uchar(ByteSpan(nonce)), as_uchar(associated_data),
+                       associated_data.size(), as_uchar(MutableByteSpan(expected)), kAeadTagSize);
+    return same_tag(expected, given);
   }
 
-  std::unique_ptr<Aead> clone() const override { return std::make_unique<IpsecMbGcm>(*this); }
-
- private:
   // The library's aligned loads need this; its header asks for it only where LINUX is defined.
   alignas(64) gcm_key_data key_;
   alignas(64) gcm_context_data context_{};
@@ -81,9 +68,13 @@ class IpsecMbChaCha20Poly1305 final : public Aead {
   explicit IpsecMbChaCha20Poly1305(const AeadKey& key) : key_(key.duplicate()) {}
   ~IpsecMbChaCha20Poly1305() override { cleanse(std::as_writable_bytes(std::span(&context_, 1))); }
 
-  void seal(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan plaintext,
-            MutableByteSpan out) override {
-    check_aead_sizes(associated_data, plaintext.size(), out.size() - kAeadTagSize);
+  std::unique_ptr<Aead> clone() const override {
+    return std::make_unique<IpsecMbChaCha20Poly1305>(key_);
+  }
+
+ private:
+  void encrypt(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan plaintext,
+               MutableByteSpan out) override {
     start(nonce, associated_data);
     if (!plaintext.empty()) {
       IMB_CHACHA20_POLY1305_ENC_UPDATE(manager(), as_uchar(key_.expose()), &context_, as_uchar(out),
@@ -93,37 +84,19 @@ class IpsecMbChaCha20Poly1305 final : public Aead {
                                        kAeadTagSize);
   }
 
-  Result<void, AeadError> open(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan sealed,
-                               MutableByteSpan out) override {
-    if (sealed.size() < kAeadTagSize) {
-      SEALANE_CHECK(out.empty());
-      return AeadError::kNotAuthentic;
-    }
-    check_aead_sizes(associated_data, sealed.size() - kAeadTagSize, out.size());
-    ByteArray<kAeadTagSize> tag;  // `out` may lie over it
-    copy_bytes(sealed.last(kAeadTagSize), tag.begin());
+  bool decrypt(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan ciphertext,
+               const AeadTag& given, MutableByteSpan out) override {
     start(nonce, associated_data);
-    if (!out.empty()) {
+    if (!ciphertext.empty()) {
       IMB_CHACHA20_POLY1305_DEC_UPDATE(manager(), as_uchar(key_.expose()), &context_, as_uchar(out),
-                                       as_uchar(sealed), out.size());
+                                       as_uchar(ciphertext), ciphertext.size());
     }
-    ByteArray<kAeadTagSize> expected;
+    AeadTag expected;
     IMB_CHACHA20_POLY1305_DEC_FINALIZE(manager(), &context_, as_uchar(MutableByteSpan(expected)),
                                        kAeadTagSize);
-    const bool authentic = constant_time_equal(expected, tag);
-    cleanse(expected);  // as above
-    if (!authentic) {
-      cleanse(out);
-      return AeadError::kNotAuthentic;
-    }
-    return success();
+    return same_tag(expected, given);
   }
 
-  std::unique_ptr<Aead> clone() const override {
-    return std::make_unique<IpsecMbChaCha20Poly1305>(key_);
-  }
-
- private:
   void start(const AeadNonce& nonce, ByteSpan associated_data) {
     IMB_CHACHA20_POLY1305_INIT(manager(), as_uchar(key_.expose()), &context_,
                                as_uchar(ByteSpan(nonce)), as_uchar(associated_data),

@@ -11,9 +11,6 @@
 #include <array>
 #include <cstring>
 
-#include "crypto/aead_ipsec_mb.h"
-#include "crypto/hash.h"
-
 // On functions, not on the file: an inline function of a header compiled for this CPU could be the
 // copy that the linker keeps for all.
 #define SEALANE_VAES __attribute__((target("avx2,aes,vaes,pclmul,vpclmulqdq")))
@@ -322,36 +319,24 @@ class VaesGcm final : public Aead {
     cleanse(powers_.bytes);
   }
 
-  SEALANE_VAES void seal(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan plaintext,
-                         MutableByteSpan out) override {
-    check_aead_sizes(associated_data, plaintext.size(), out.size() - kAeadTagSize);
+  std::unique_ptr<Aead> clone() const override { return std::make_unique<VaesGcm>(*this); }
+
+ private:
+  SEALANE_VAES void encrypt(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan plaintext,
+                            MutableByteSpan out) override {
     store_block(
         out.data() + plaintext.size(),
         crypt<Direction::kSeal>(keys_, powers_, nonce, associated_data, plaintext, out.data()));
   }
 
-  SEALANE_VAES Result<void, AeadError> open(const AeadNonce& nonce, ByteSpan associated_data,
-                                            ByteSpan sealed, MutableByteSpan out) override {
-    if (sealed.size() < kAeadTagSize) {
-      SEALANE_CHECK(out.empty());
-      return AeadError::kNotAuthentic;
-    }
-    check_aead_sizes(associated_data, sealed.size() - kAeadTagSize, out.size());
-    ByteArray<kAeadTagSize> expected;
+  SEALANE_VAES bool decrypt(const AeadNonce& nonce, ByteSpan associated_data, ByteSpan ciphertext,
+                            const AeadTag& given, MutableByteSpan out) override {
+    AeadTag expected;
     store_block(expected.data(), crypt<Direction::kOpen>(keys_, powers_, nonce, associated_data,
-                                                         sealed.first(out.size()), out.data()));
-    const bool authentic = constant_time_equal(expected, sealed.last(kAeadTagSize));
-    cleanse(expected);  // of a forged message it is the tag an attacker looks for
-    if (!authentic) {
-      cleanse(out);
-      return AeadError::kNotAuthentic;
-    }
-    return success();
+                                                         ciphertext, out.data()));
+    return same_tag(expected, given);
   }
 
-  std::unique_ptr<Aead> clone() const override { return std::make_unique<VaesGcm>(*this); }
-
- private:
   KeySchedule keys_;
   HashPowers powers_;
 };
