@@ -108,23 +108,25 @@ class Backup {
     observer_.stage({.name = "backing up " + stream.name,
                      .counters = &counters,
                      .total = index == 0 ? source.estimated_size() : std::nullopt});
+    // A dump takes as long as its server needs, and we have less to do than that. But on a machine
+    // that is full before it begins, who gives way gives way to strangers.
+    const auto precedence = source.is_made_by_others() && !flow::cores_are_taken()
+                                ? flow::Precedence::kOthersFirst
+                                : flow::Precedence::kEqual;
     // The counters die with this call; the observer must let go of them first.
     const auto report = [&]() -> Result<SealReport, Error> {
       SEALANE_TRY(const auto dump, source.open_stream(index));
       SEALANE_TRY(writer_->begin_object(file));
       ObjectSink sink(*writer_);
-      return seal_stream(
-          *sealer, *dump, sink,
-          {.compress = true,
-           .compression_level = request_.compression_level,
-           .hash_plain = true,
-           .hash_sealed = true},
-          {.threads = request_.threads,
-           // A dump takes as long as its server needs, and we have less to do than that.
-           .precedence = source.is_made_by_others() ? flow::Precedence::kOthersFirst
-                                                    : flow::Precedence::kEqual,
-           .cancel = &context_.cancel,
-           .counters = &counters});
+      return seal_stream(*sealer, *dump, sink,
+                         {.compress = true,
+                          .compression_level = request_.compression_level,
+                          .hash_plain = true,
+                          .hash_sealed = true},
+                         {.threads = request_.threads,
+                          .precedence = precedence,
+                          .cancel = &context_.cancel,
+                          .counters = &counters});
     }();
     observer_.stage({.name = "", .counters = nullptr, .total = {}});
     if (!report.has_value()) return report.error();

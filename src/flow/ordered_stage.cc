@@ -2,7 +2,9 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <exception>
+#include <mutex>
 #include <new>
 #include <system_error>
 
@@ -15,6 +17,10 @@ namespace {
 // others leave it a tenth of that it would be what all waits for.
 constexpr std::chrono::milliseconds kPatience{50};
 constexpr int kPatienceFactor = 16;
+// One that gets less than a tenth of a core, look after look, would be at its item for seconds.
+constexpr std::chrono::milliseconds kLook{50};
+constexpr int kLookShare = 10;
+constexpr int kLooks = 6;
 
 CoreTime operator-(const CoreTime& to, const CoreTime& from) {
   return {.ran = to.ran - from.ran, .waited = to.waited - from.waited};
@@ -29,8 +35,7 @@ class Stage {
     guard([&] {
       if (precedence == Precedence::kOthersFirst && has_cores(lane)) {
         try {
-          // A thread that gave way cannot go back, so this one waits to take over.
-          const Thread thread([&] { guard([&] { run_behind_others(lane); }); });
+          give_way(lane);
         } catch (const std::system_error&) {
           // no more threads: this one does it
         }
@@ -55,18 +60,49 @@ class Stage {
   // Whether there is something to give away: not on a machine that is full already, and not where
   // it could not be found out.
   bool has_cores(Lane& lane) {
-    const CoreTime before = core_time();
+    const ThreadId self = this_thread();
+    const CoreTime before = core_time(self);
     if (!step(lane)) return false;
-    const CoreTime item = core_time() - before;
+    const CoreTime item = core_time(self) - before;
     if (starves(item)) hurry_ = true;
     return item.ran.count() > 0 && !hurry_;
   }
 
+  // A thread that gave way cannot go back, or only with a right that few have. So it is another
+  // that does, and this one watches, to take over when there is too little left for it. It also
+  // sees what the other cannot while it has no core at all.
+  void give_way(Lane& lane) {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool over = false;
+    std::atomic<ThreadId> behind{0};
+    const Thread thread([&] {
+      behind = this_thread();
+      guard([&] { run_behind_others(lane); });
+      const std::lock_guard lock(mutex);
+      over = true;
+      changed.notify_one();
+    });
+    std::unique_lock lock(mutex);
+    CoreTime before;
+    int looks = 0;
+    while (!changed.wait_for(lock, kLook, [&] { return over; })) {
+      const ThreadId id = behind;
+      if (id == 0) continue;
+      const CoreTime now = core_time(id);
+      looks = has_work(id) && (now - before).ran * kLookShare < kLook ? looks + 1 : 0;
+      before = now;
+      if (looks >= kLooks) hurry_ = true;
+      if (hurry_) take_cores_again(id);  // where it may, for the item that it is at
+    }
+  }
+
   void run_behind_others(Lane& lane) {
     if (!leave_cores_to_others()) return;
-    CoreTime before = core_time();
+    const ThreadId self = this_thread();
+    CoreTime before = core_time(self);
     while (!hurry_ && step(lane)) {
-      const CoreTime after = core_time();
+      const CoreTime after = core_time(self);
       // 0: it can no longer be found out.
       if (after.ran.count() == 0 || starves(after - before)) hurry_ = true;
       before = after;

@@ -181,6 +181,69 @@ TEST(OrderedStage, StopsGivingWayWhereOthersTakeAll) {
   EXPECT_LT(took, std::chrono::seconds(40));
 }
 
+TEST(OrderedStage, LiftsALaneThatIsStuckInItsItemWhereItMay) {
+  bool may = false;
+  Thread([&] { may = leave_cores_to_others() && take_cores_again(this_thread()); }).join();
+  if (!may) GTEST_SKIP() << "this user may not take a thread back from SCHED_IDLE";
+  // The first item of a lane is no different. In its second one all cores are filled by others.
+  std::atomic<bool> full{false};
+  class LongLane final : public Lane {
+   public:
+    explicit LongLane(std::atomic<bool>& full) : full_(full) {}
+    Result<bool, Error> take(std::uint64_t index) override { return index < 2; }
+    Result<void, Error> work(std::uint64_t index) override {
+      full_ = index == 1;
+      for (int i = 0; i < (index == 0 ? 1 : 500); ++i) compute();
+      return success();
+    }
+    Result<void, Error> give(std::uint64_t) override { return success(); }
+
+   private:
+    std::atomic<bool>& full_;
+  };
+  std::atomic<bool> done{false};
+  std::vector<std::thread> others;
+  for (unsigned i = 0; i < 2 * core_count(); ++i) {
+    others.emplace_back([&] {
+      while (!full && !done) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      while (!done) compute();
+    });
+  }
+  std::vector<std::unique_ptr<Lane>> lanes;
+  lanes.push_back(std::make_unique<LongLane>(full));
+  Halt halt;
+  const auto start = steady_clock::now();
+  run_ordered(lanes, GiveOrder::kOrdered, halt, Precedence::kOthersFirst);
+  const auto took = steady_clock::now() - start;
+  done = true;
+  for (std::thread& other : others) other.join();
+  EXPECT_TRUE(halt.result().has_value());
+  // A third of a core is its share; half a second of work at 1/700 would take minutes.
+  EXPECT_LT(took, std::chrono::seconds(40));
+}
+
+TEST(Thread, CountsWhoWantsACoreAndSeesAFullMachine) {
+  std::atomic<bool> done{false};
+  std::atomic<ThreadId> one{0};
+  std::vector<std::thread> others;
+  for (unsigned i = 0; i < 2 * core_count(); ++i) {
+    others.emplace_back([&] {
+      one = this_thread();
+      while (!done) compute();
+    });
+  }
+  while (one == 0) std::this_thread::yield();
+  const auto running = others_running();
+  if (running.has_value()) {
+    EXPECT_GE(*running, core_count());
+    EXPECT_TRUE(cores_are_taken());
+    EXPECT_TRUE(has_work(one));
+  }
+  done = true;
+  for (std::thread& other : others) other.join();
+  EXPECT_FALSE(has_work(one));  // it is gone
+}
+
 TEST(OrderedStage, ALaneStarvesThatWaitsFarLongerThanItRuns) {
   using std::chrono::milliseconds;
   EXPECT_FALSE(starves({.ran = milliseconds(0), .waited = milliseconds(50)}));
@@ -195,9 +258,9 @@ TEST(Thread, LeavesCoresToOthersAndKnowsItsTime) {
   CoreTime before;
   CoreTime after;
   Thread([&] {
-    before = core_time();
+    before = core_time(this_thread());
     for (int i = 0; i < 20; ++i) compute();
-    after = core_time();
+    after = core_time(this_thread());
     left = leave_cores_to_others();
     policy = ::sched_getscheduler(0);
   }).join();
