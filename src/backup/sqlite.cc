@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "backup/blake3_writer.h"
 #include "backup/fingerprint.h"
 #include "backup/sqlite_vfs.h"
 #include "backup/url.h"
@@ -26,10 +27,10 @@ constexpr std::chrono::milliseconds kBusyPause{25};
 constexpr int kCancelCheckInterval = 10'000;   // virtual machine steps
 constexpr std::size_t kCopyStep = 256 * 1024;  // bytes copied by one call of the backup API
 constexpr int kSinkCachePages = 16;            // the sink's cache only sorts
-constexpr std::size_t kHashBlock = 32 * 1024;  // values are gathered before they are hashed
 constexpr std::int64_t kPendingByte =
     0x40000000;  // its page is never used; the file format says so
 constexpr std::string_view kFormat = "sqlite3";
+constexpr const char* kHashRow = "sealane_hash_row";
 
 Error failed(std::string message) { return {ErrorKind::kFailed, std::move(message)}; }
 
@@ -163,6 +164,7 @@ class Statement {
     if (rc == SQLITE_DONE) return false;
     return connection_->error(rc);
   }
+  sqlite3_stmt* get() const { return handle_.get(); }
   int columns() const { return sqlite3_column_count(handle_.get()); }
   std::int64_t integer(int column) const { return sqlite3_column_int64(handle_.get(), column); }
   std::string_view text(int column) const {
@@ -188,11 +190,13 @@ Result<std::string, Error> single_value(const Connection& connection, const std:
 
 // ---- Fingerprint
 
-// Hashes typed values; docs/protocol/fingerprint.md, section 3, has the table.
-class ValueHasher {
+// Hashes rows of typed values; docs/protocol/fingerprint.md, section 3, has the table.
+class RowHasher {
  public:
-  // `value` is good until the statement moves on. `utf8`: text is stored so; others are converted.
-  void add(sqlite3_value* value, bool utf8) {
+  // `utf8`: text is stored so; others are converted.
+  explicit RowHasher(bool utf8) : utf8_(utf8) {}
+  // `value` is good until the statement moves on.
+  void add(sqlite3_value* value) {
     switch (sqlite3_value_type(value)) {
       case SQLITE_NULL:
         return put(Tag::kNull);
@@ -202,7 +206,7 @@ class ValueHasher {
         return put(Tag::kReal, std::bit_cast<std::uint64_t>(sqlite3_value_double(value)));
       case SQLITE_TEXT: {
         // Its bytes as they lie there, where nothing is to be converted.
-        const void* text = utf8 ? sqlite3_value_blob(value) : sqlite3_value_text(value);
+        const void* text = utf8_ ? sqlite3_value_blob(value) : sqlite3_value_text(value);
         return put(Tag::kText, text, sqlite3_value_bytes(value));
       }
       default: {
@@ -211,65 +215,72 @@ class ValueHasher {
       }
     }
   }
-  std::string finish() {
-    hash_.update(ByteSpan(block_).first(used_));
-    ByteArray<32> digest;
-    hash_.finish(digest);
-    return to_hex(digest);
+  void end_row() { ++count_; }
+  Fingerprint::Item finish(std::string name) {
+    return {std::move(name), count_, to_hex(hash_.finish())};
+  }
+
+  // The function kHashRow(POINTER, value, …) in SQL. SQLite hands over a row's values in one call;
+  // fetched one by one by sqlite3_column_value(), they cost half as much again.
+  static int register_function(sqlite3* db) {
+    // Of no use to a schema, which anybody may have written.
+    return sqlite3_create_function_v2(db, kHashRow, -1, SQLITE_UTF8 | SQLITE_DIRECTONLY, nullptr,
+                                      &RowHasher::on_row, nullptr, nullptr, nullptr);
+  }
+  // REQUIRES: the hasher outlives the statement.
+  int bind(sqlite3_stmt* statement) {
+    return sqlite3_bind_pointer(statement, 1, this, kPointerType, nullptr);
   }
 
  private:
+  static constexpr const char* kPointerType = "sealane row hasher";
+
+  // No exception may pass through SQLite.
+  static void on_row(sqlite3_context* context, int count, sqlite3_value** values) noexcept {
+    auto* self = count < 1
+                     ? nullptr
+                     : static_cast<RowHasher*>(sqlite3_value_pointer(values[0], kPointerType));
+    if (self == nullptr)
+      return sqlite3_result_error(context, "this function is not for others", -1);
+    for (int i = 1; i < count; ++i) self->add(values[i]);
+    self->end_row();
+  }
+
   enum class Tag : std::uint8_t { kNull, kInteger, kReal, kText, kBlob };
 
   void put(Tag tag) {
     const auto byte = static_cast<std::byte>(tag);
-    bytes(ByteSpan(&byte, 1));
+    hash_.write(ByteSpan(&byte, 1));
   }
   void put(Tag tag, std::uint64_t number) {
     ByteArray<9> encoded;
     encoded[0] = static_cast<std::byte>(tag);
     store_integer(MutableByteSpan(encoded).subspan(1), number);
-    bytes(encoded);
+    hash_.write(encoded);
   }
   void put(Tag tag, const void* data, int size) {
     const auto count = data == nullptr ? 0 : static_cast<std::size_t>(size);
     put(tag, count);
-    bytes({static_cast<const std::byte*>(data), count});
-  }
-  // Blocks are filled to the last byte: whole parts of the hash's tree are quickest.
-  void bytes(ByteSpan data) {
-    while (data.size() > block_.size() - used_) {
-      const ByteSpan part = data.first(block_.size() - used_);
-      append(part);
-      data = data.subspan(part.size());
-      hash_.update(block_);
-      used_ = 0;
-    }
-    append(data);
-  }
-  void append(ByteSpan data) {
-    copy_bytes(data, block_.begin() + static_cast<std::ptrdiff_t>(used_));
-    used_ += data.size();
+    hash_.write({static_cast<const std::byte*>(data), count});
   }
 
-  crypto::Blake3 hash_;  // a third of SHA-256's time
-  Bytes block_ = Bytes(kHashBlock);
-  std::size_t used_ = 0;
+  const bool utf8_;
+  std::uint64_t count_ = 0;
+  Blake3Writer hash_;  // a third of SHA-256's time
 };
 
+// Hashes the rows in the order in which they come out.
 Result<Fingerprint::Item, Error> hash_rows(const Connection& connection, std::string name,
                                            const std::string& sql, bool utf8) {
   SEALANE_TRY(auto statement, Statement::prepare(connection, sql));
   const int columns = statement.columns();
-  ValueHasher hasher;
-  std::uint64_t count = 0;
+  RowHasher hasher(utf8);
   for (;;) {
     SEALANE_TRY(const bool row, statement.step());
-    if (!row) break;
-    for (int i = 0; i < columns; ++i) hasher.add(statement.raw(i), utf8);
-    ++count;
+    if (!row) return hasher.finish(std::move(name));
+    for (int i = 0; i < columns; ++i) hasher.add(statement.raw(i));
+    hasher.end_row();
   }
-  return Fingerprint::Item{std::move(name), count, hasher.finish()};
 }
 
 std::string quoted(std::string_view identifier) {
@@ -281,18 +292,43 @@ std::string quoted(std::string_view identifier) {
   return out + '"';
 }
 
+struct Columns {
+  std::string list;
+  int count = 0;
+};
 // The stored columns of a table in order. Virtual generated columns are computed, not stored.
-Result<std::string, Error> column_list(const Connection& connection, const std::string& table) {
+Result<Columns, Error> column_list(const Connection& connection, const std::string& table) {
   SEALANE_TRY(auto statement,
               Statement::prepare(
                   connection, "SELECT name FROM pragma_table_xinfo(?1, 'main') WHERE hidden <> 2"));
   statement.bind(1, table);
-  std::string list;
+  Columns columns;
   for (;;) {
     SEALANE_TRY(const bool row, statement.step());
-    if (!row) return list;
-    if (!list.empty()) list += ", ";
-    list += quoted(statement.text(0));
+    if (!row) return columns;
+    if (columns.count++ > 0) columns.list += ", ";
+    columns.list += quoted(statement.text(0));
+  }
+}
+
+Result<Fingerprint::Item, Error> hash_table(const Connection& connection, const std::string& table,
+                                            bool utf8) {
+  SEALANE_TRY(const Columns columns, column_list(connection, table));
+  // NOT INDEXED: the rows of the table itself, in key order, not those that an index claims.
+  const std::string from = " FROM main." + quoted(table) + " NOT INDEXED";
+  // A function takes fewer arguments than a table may have columns.
+  if (columns.count >= sqlite3_limit(connection.get(), SQLITE_LIMIT_FUNCTION_ARG, -1)) {
+    return hash_rows(connection, table, "SELECT " + columns.list + from, utf8);
+  }
+  RowHasher hasher(utf8);
+  SEALANE_TRY(auto statement,
+              Statement::prepare(connection, std::string("SELECT ") + kHashRow + "(?1, " +
+                                                 columns.list + ")" + from));
+  SEALANE_CHECK(hasher.bind(statement.get()) == SQLITE_OK);
+  for (;;) {
+    // One scan without a sorter: a row is hashed when its turn has come.
+    SEALANE_TRY(const bool row, statement.step());
+    if (!row) return hasher.finish(table);
   }
 }
 
@@ -308,6 +344,9 @@ Result<Fingerprint, Error> fingerprint_of(const Connection& connection, Fingerpr
       if (!row) break;
       tables.emplace_back(statement.text(0));
     }
+  }
+  if (const int rc = RowHasher::register_function(connection.get()); rc != SQLITE_OK) {
+    return connection.error(rc);
   }
   std::vector<Fingerprint::Item> items;
   // No table of an application can be called sqlite_….
@@ -334,12 +373,7 @@ Result<Fingerprint, Error> fingerprint_of(const Connection& connection, Fingerpr
       items.push_back({table, static_cast<std::uint64_t>(rows.integer(0)), ""});
       continue;
     }
-    SEALANE_TRY(const std::string columns, column_list(connection, table));
-    // NOT INDEXED: the rows of the table itself, in key order, not those that an index claims.
-    SEALANE_TRY(
-        auto item,
-        hash_rows(connection, table,
-                  "SELECT " + columns + " FROM main." + quoted(table) + " NOT INDEXED", utf8));
+    SEALANE_TRY(auto item, hash_table(connection, table, utf8));
     items.push_back(std::move(item));
   }
   return at_level(make_fingerprint("sqlite", FingerprintLevel::kContent, std::move(items)), level);

@@ -28,11 +28,14 @@ class Window {
     const auto wanted = static_cast<std::size_t>(size);
     if (offset < start_ || offset + size > end()) {
       // Pages that lie in the order in which they are asked for come more and more at once, as the
-      // kernel reads ahead of a disk. Of any other only what is asked for: here and there a page in
-      // between is of no use.
+      // kernel reads ahead of a disk; so do those in the opposite order, in which SQLite checks a
+      // tree. Of any other only what is asked for: here and there a page in between is of no use.
       const bool onward = offset >= start_ && offset <= end() + kSkip;
-      ahead_ = std::min(kMost, onward ? std::max(2 * ahead_, wanted) : wanted);
-      if (const int rc = fill(file, offset); rc != SQLITE_OK) return rc;
+      const bool back = !onward && offset < start_ && offset + size + kSkip >= start_;
+      ahead_ = std::min(kMost, onward || back ? std::max(2 * ahead_, wanted) : wanted);
+      const std::int64_t behind = static_cast<std::int64_t>(ahead_) - size;
+      const std::int64_t from = back ? std::max<std::int64_t>(0, offset - behind) : offset;
+      if (const int rc = fill(file, from); rc != SQLITE_OK) return rc;
     }
     if (offset + size > end()) return file.pMethods->xRead(&file, out, size, offset);  // the end
     std::memcpy(out, bytes_.data() + (offset - start_), wanted);

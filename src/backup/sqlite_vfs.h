@@ -37,7 +37,8 @@ class PageTap {
 };
 
 // Passes everything through to SQLite's default VFS, but reads databases in larger pieces where
-// their pages are asked for in order: SQLite itself makes a call of the system for each page.
+// their pages are asked for in order, or against it: SQLite itself makes a call of the system for
+// each page.
 // REQUIRES: they do not change while they are open. Must outlive its connections.
 class ReadAhead {
  public:

@@ -393,6 +393,137 @@ TEST_F(Sqlite, DigestIsOverTheValuesInOneEncoding) {
   }
 }
 
+// The digest by the plain way: each value asked for by itself, all hashed at once.
+std::string digest_of(const std::string& where, const std::string& query) {
+  const Db db = open_db(where);
+  sqlite3_stmt* rows = nullptr;
+  EXPECT_EQ(sqlite3_prepare_v2(db.get(), query.c_str(), -1, &rows, nullptr), SQLITE_OK)
+      << query << ": " << sqlite3_errmsg(db.get());
+  ByteWriter out;
+  while (sqlite3_step(rows) == SQLITE_ROW) {
+    for (int i = 0; i < sqlite3_column_count(rows); ++i) {
+      switch (sqlite3_column_type(rows, i)) {
+        case SQLITE_NULL:
+          out.u8(0);
+          break;
+        case SQLITE_INTEGER:
+          out.u8(1).u64(static_cast<std::uint64_t>(sqlite3_column_int64(rows, i)));
+          break;
+        case SQLITE_FLOAT:
+          out.u8(2).u64(std::bit_cast<std::uint64_t>(sqlite3_column_double(rows, i)));
+          break;
+        default: {
+          out.u8(sqlite3_column_type(rows, i) == SQLITE_TEXT ? 3 : 4);
+          const auto* data = static_cast<const std::byte*>(sqlite3_column_blob(rows, i));
+          const auto size = static_cast<std::size_t>(sqlite3_column_bytes(rows, i));
+          out.u64(size).bytes(ByteSpan(data, size));
+        }
+      }
+    }
+  }
+  sqlite3_finalize(rows);
+  return to_hex(crypto::blake3(out.view()));
+}
+
+TEST_F(Sqlite, DigestOfEveryShapeOfTableIsOverItsRowsInKeyOrder) {
+  // A function of SQL takes 127 arguments at most, one of which is not a column.
+  const auto wide = [](int columns) {
+    std::string names;
+    std::string values;
+    for (int i = 0; i < columns; ++i) {
+      names += (i > 0 ? ", c" : "c") + std::to_string(i);
+      values += (i > 0 ? ", n + " : "n + ") + std::to_string(i);
+    }
+    const std::string table = "wide" + std::to_string(columns);
+    return "CREATE TABLE " + table + "(" + names +
+           "); WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL "
+           "SELECT n + 1 FROM c WHERE n < 50) INSERT INTO " +
+           table + " SELECT " + values + " FROM c;";
+  };
+  const std::string rows =
+      "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 3000) ";
+  const std::string db = path("from");
+  sql(open_db(db),
+      "CREATE TABLE none(a, b);"
+      "CREATE TABLE extreme(id INTEGER PRIMARY KEY, v TEXT);"
+      "INSERT INTO extreme VALUES (9223372036854775807, 'last'), (0, NULL), (-1, 'x'),"
+      "  (-9223372036854775808, 'first'), (1, x'00');"
+      // Its rows lie in the order of the text; an index over all of it has another.
+      "CREATE TABLE keyed(k TEXT PRIMARY KEY, v) WITHOUT ROWID;" +
+          rows +
+          "INSERT INTO keyed SELECT 'k' || (n * 7919 % 3001), randomblob(900) FROM c;"
+          "CREATE TABLE covered(v REAL, w); CREATE INDEX all_of_it ON covered(v, w);" +
+          rows +
+          "INSERT INTO covered SELECT 3000 - n, n FROM c;"
+          // Columns that came later, with rows that have none of them.
+          "CREATE TABLE grown(a); INSERT INTO grown VALUES (1), (2);"
+          "ALTER TABLE grown ADD COLUMN b REAL DEFAULT 5; ALTER TABLE grown ADD COLUMN c;"
+          "INSERT INTO grown VALUES (3, 4, 'text');"
+          "CREATE TABLE made(a, b AS (a + 1) VIRTUAL, c AS (a + 2) STORED, d TEXT);"
+          "INSERT INTO made(a, d) VALUES (1, 'x'), (2.5, '');" +
+          wide(126) + wide(127) + wide(300));
+  const Fingerprint found = fingerprint(db);
+  const std::pair<const char*, const char*> queries[] = {
+      {"none", "SELECT * FROM none"},
+      {"extreme", "SELECT * FROM extreme ORDER BY id"},
+      {"keyed", "SELECT * FROM keyed ORDER BY k"},
+      {"covered", "SELECT * FROM covered ORDER BY rowid"},
+      {"grown", "SELECT * FROM grown ORDER BY rowid"},
+      {"made", "SELECT a, c, d FROM made ORDER BY rowid"},
+      {"wide126", "SELECT * FROM wide126 ORDER BY rowid"},
+      {"wide127", "SELECT * FROM wide127 ORDER BY rowid"},
+      {"wide300", "SELECT * FROM wide300 ORDER BY rowid"}};
+  for (const auto& [table, query] : queries) {
+    const auto item = std::ranges::find(found.items, table, &Fingerprint::Item::name);
+    ASSERT_NE(item, found.items.end()) << table;
+    EXPECT_EQ(item->digest, digest_of(db, query)) << table;
+  }
+  round_trip(db, path("to"));
+}
+
+// 4000 rows of 2000 bytes: hashed by a second thread when it ends early.
+constexpr const char* kManyRows =
+    "CREATE TABLE t(k INTEGER PRIMARY KEY, v);"
+    "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 4000)"
+    "  INSERT INTO t SELECT n, randomblob(2000) FROM c";
+
+TEST_F(Sqlite, ADamagedPageFarInEndsTheFingerprint) {
+  sql(open_db(path("from")), kManyRows);
+  auto sound = open_sqlite_source(path("from"), context_);
+  const auto bytes = dump(*sound.value());
+  ASSERT_TRUE(bytes);
+  const auto size = std::filesystem::file_size(path("from"));
+  {
+    std::fstream file(path("from"), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(size * 3 / 4 / 4096 * 4096));
+    file << std::string(4096, '\x7f');
+  }
+  auto source = open_sqlite_source(path("from"), context_);
+  ASSERT_TRUE(source) << source.error().message;
+  const auto print = source.value()->fingerprint();
+  ASSERT_FALSE(print);
+  EXPECT_NE(print.error().message.find("is damaged"), std::string::npos) << print.error().message;
+
+  // The copy of a damaged one does not appear.
+  const auto damaged = read_file(path("from"));
+  auto target = open_sqlite_target(path("to"), context_);
+  target.value()->expect_fingerprint(FingerprintLevel::kContent);
+  const auto restored = restore(*source.value(), to_bytes(as_bytes(damaged)), *target.value());
+  ASSERT_FALSE(restored);
+  EXPECT_EQ(restored.error().kind, ErrorKind::kVerificationFailed) << restored.error().message;
+  EXPECT_FALSE(std::filesystem::exists(path("to")));
+}
+
+TEST_F(Sqlite, CancellationStopsTheFingerprintOfALargeTable) {
+  sql(open_db(path("from")), kManyRows);
+  auto source = open_sqlite_source(path("from"), context_);
+  ASSERT_TRUE(source) << source.error().message;
+  cancel_.cancel();
+  const auto print = source.value()->fingerprint();
+  ASSERT_FALSE(print);
+  EXPECT_EQ(print.error().kind, ErrorKind::kInterrupted) << print.error().message;
+}
+
 TEST_F(Sqlite, ReadsAheadOfPagesInAnyOrder) {
   // In order, against it, and all over the file; and the last pages fill no whole window.
   const char* const orders[] = {"n", "-n", "n * 7919 % 4001", "abs(n / 5 - 400) * 10 + n % 5"};
