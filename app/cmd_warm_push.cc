@@ -51,6 +51,9 @@ class PushRun {
     SEALANE_TRY(const auto source, open_warm_source(context_, flags_.from, flags_.source));
     SEALANE_TRY(const auto watch, RateWatch::start(context_, flags_.source.rate_file, *source));
     SEALANE_TRY(warm::PushPlan plan, make_plan(source->description()));
+    if (flags_.flush) {  // only now, when all that can be known to be wrong was looked at
+      SEALANE_TRY(redis_->flush());
+    }
     const auto start = context_.clock.steady_now();
     const auto result = [&] {
       const Progress progress(context_.console, "push", [&] { return sample(*source); });
@@ -75,8 +78,12 @@ class PushRun {
       SEALANE_TRY(auto address, backup::parse_redis_url(flags_.to));
       redis_ = std::make_unique<warm::RedisSink>(std::move(address), mode, &context_.cancel);
       SEALANE_TRY(redis_->check());
-      if (flags_.flush) {
-        SEALANE_TRY(redis_->flush());
+      if (is_redis_url(flags_.from)) {
+        SEALANE_TRY(const auto from, backup::parse_redis_url(flags_.from));
+        SEALANE_TRY(const bool same, redis_->is_same_store(from));
+        if (same) {
+          return usage("--from and --to are the same database of the same Redis; nothing was done");
+        }
       }
       return warm::send_to(*redis_);
     }
@@ -308,7 +315,8 @@ Command warm_push_command() {
           "is "
           "sent again; a run that was cut goes on where it stopped. Keys that are there already "
           "stay "
-          "as they are, unless the other side overwrites. Nothing is ever deleted.\n\n"
+          "as they are, unless the other side overwrites. Nothing is deleted, but with --flush."
+          "\n\n"
           "The exit code is 0 only if the other side has confirmed every command; 30 if that is "
           "not "
           "certain, 1 if some failed. What was written meanwhile, sealane warm compare shows.",

@@ -152,9 +152,7 @@ class ServeRun {
       SEALANE_TRY(auto to, backup::parse_redis_url(flags_.into));
       redis_ = std::make_unique<warm::RedisSink>(std::move(to), mode, &context_.cancel);
       SEALANE_TRY(redis_->check());
-      if (flags_.flush) {
-        SEALANE_TRY(redis_->flush());
-      }
+      if (flags_.flush) redis_->flush_before_first_part();
       sink = redis_.get();
     } else {
       SEALANE_TRY(file_, warm::FileSink::create(context_.files, context_.random, flags_.into));
@@ -399,7 +397,7 @@ Command warm_serve_command() {
        .variable = &flags->mode,
        .choices = {"fill-missing", "overwrite"}},
       {.names = "--flush",
-       .help = "Delete all keys of the Redis once, before the first part",
+       .help = "Delete all keys of the Redis once, when the first part is there to be applied",
        .variable = &flags->flush},
   };
   flags->keys.add_to(options);

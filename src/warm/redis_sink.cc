@@ -489,6 +489,18 @@ Result<void, Error> RedisSink::flush() const {
   return success();
 }
 
+Result<bool, Error> RedisSink::is_same_store(const backup::RedisAddress& other) const {
+  if (other.database != address_.database) return false;
+  std::string ids[2];
+  const backup::RedisAddress* const addresses[2] = {&address_, &other};
+  for (std::size_t i = 0; i < 2; ++i) {
+    SEALANE_TRY(const auto link, RedisLink::open(*addresses[i], cancel_));
+    SEALANE_TRY(const RedisReply info, link->ask({"INFO", "server"}));
+    if (!info.is_error()) ids[i] = info_field(info.text, "run_id");
+  }
+  return !ids[0].empty() && ids[0] == ids[1];
+}
+
 ApplyResult RedisSink::apply(const PartInfo& part, PartContent& content) {
   if (part.size == 0) return {};
   auto link = RedisLink::open(address_, cancel_);
@@ -497,6 +509,18 @@ ApplyResult RedisSink::apply(const PartInfo& part, PartContent& content) {
     result.counts.count(Cause::kConnectionLost);
     result.error = link.error();
     return result;
+  {
+    const std::lock_guard lock(flushing_);
+    if (flush_first_) {
+      if (auto flushed = flush(); !flushed.has_value()) {
+        ApplyResult result;
+        result.counts.count(Cause::kOther);
+        result.error = flushed.error();
+        return result;
+      }
+      flush_first_ = false;
+    }
+  }
   }
   RedisLink& opened = *link.value();
   {
