@@ -119,6 +119,7 @@ class PushRun {
     for (const std::string& warning : keys.warnings) context_.console.warn(warning);
     warm::PushOptions options;
     options.to = *address;
+    options.on_warning = [this](const std::string& text) { context_.console.warn(text); };
     if (!flags_.bind.empty()) options.from = Address{"tcp:" + flags_.bind + ":0"};
     options.encrypt = !flags_.plain;
     options.foreign = flags_.peer_kind == "dynomite";

@@ -41,7 +41,7 @@ struct ServeFlags {
   std::uint64_t idle_timeout = 30;
   std::uint64_t total_timeout = 3600;
   std::uint64_t max_connections = 16;
-  std::uint64_t max_per_source = 2;
+  std::uint64_t max_per_source = 4;
   std::string spool = "/tmp";
   std::uint64_t receive_rate = 0;
 
@@ -282,6 +282,7 @@ class ServeRun {
     warm::PushOptions options;
     options.to = *warm::channel_address(peer);
     options.encrypt = !flags_.plain;
+    options.on_warning = [this](const std::string& text) { context_.console.warn(text); };
     SEALANE_TRY(const auto link, warm::PeerLink::open(options, std::move(keys), context_.clock,
                                                       context_.random, &context_.cancel));
     SEALANE_TRY(const auto source, open_warm_source(context_, flags_.from, flags_.source));
@@ -431,7 +432,7 @@ Command warm_serve_command() {
            .variable = &flags->max_connections},
            {.names = "--max-per-source",
            .value_name = "N",
-           .help = "At once from one address; 2 when missing",
+           .help = "At once from one address; 4 when missing. A push uses up to three",
            .variable = &flags->max_per_source},
            {.names = "--spool",
            .value_name = "DIR",

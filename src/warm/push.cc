@@ -185,7 +185,7 @@ class Push {
         counters_.bytes += part.commands.size();
         return outcome;
       }
-      if (i >= plan_.tries) return failed(outcome.why);
+      if (i >= plan_.tries) return Error{outcome.kind, outcome.why};
       counters_.retries += 1;
       const auto time = std::chrono::ceil<milliseconds>(pause.next(random_));
       pollfd wake{cancel_.descriptor(), POLLIN, 0};

@@ -24,7 +24,8 @@ enum class PartFate : std::uint8_t {
 struct PartOutcome {
   PartFate fate = PartFate::kUnknown;
   ApplyCounts counts;
-  std::string why;  // of the last two, and of failures: a sentence
+  std::string why;                      // of the last two, and of failures: a sentence
+  ErrorKind kind = ErrorKind::kFailed;  // of kLater, if it stays so
 };
 // An error ends the push at once. Thread-safe.
 using SendPart = std::function<Result<PartOutcome, Error>(const Part& part)>;
