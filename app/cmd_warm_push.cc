@@ -60,13 +60,11 @@ class PushRun {
       return warm::push_all(*source, send, plan, context_.files, context_.random, context_.cancel,
                             counters_);
     }();
-    if (!result.has_value()) {
-      return result.error();
-    }
+    const std::chrono::duration<double> time = context_.clock.steady_now() - start;
+    if (!result.has_value()) return cut(result.error(), time.count());
     if (file_ != nullptr && result.value().proven()) {
       SEALANE_TRY(file_->finish());
     }
-    const std::chrono::duration<double> time = context_.clock.steady_now() - start;
     return tell(result.value(), time.count());
   }
 
@@ -119,9 +117,9 @@ class PushRun {
     for (const std::string& warning : keys.warnings) context_.console.warn(warning);
     warm::PushOptions options;
     options.to = *address;
-    options.on_warning = [this](const std::string& text) { context_.console.warn(text); };
     if (!flags_.bind.empty()) options.from = Address{"tcp:" + flags_.bind + ":0"};
     options.encrypt = !flags_.plain;
+    options.on_warning = [this](const std::string& text) { context_.console.warn(text); };
     options.foreign = flags_.peer_kind == "dynomite";
     options.header_size =
         static_cast<std::uint32_t>(std::min<std::uint64_t>(flags_.header_size, 1 << 30));
@@ -186,13 +184,26 @@ class PushRun {
     return sample;
   }
 
-  Result<int, Error> tell(const warm::PushSummary& sum, double seconds) {
+  // What arrived before stays, but in a file.
+  Error cut(Error why, double seconds) {
+    if (file_ != nullptr) return why;
+    const warm::PushSummary& sum = counters_.before_error;
+    report(sum, seconds, "cut");
+    if (why.kind == ErrorKind::kInterrupted) why.message = "interrupted";
+    why.message += sum.parts == 0 ? "; no part had arrived whole until then"
+                                  : "; until then " + std::to_string(sum.keys) + " keys in " +
+                                        std::to_string(sum.parts) + " parts had arrived";
+    why.message += flags_.source.as_replica ? ". Pushing again is harmless"
+                                            : ". Pushing again goes on behind what arrived";
+    return why;
+  }
+
+  void report(const warm::PushSummary& sum, double seconds, const std::string& verdict) {
     nlohmann::json causes = nlohmann::json::object();
     for (std::size_t i = 0; i < sum.counts.causes.size(); ++i) {
       if (sum.counts.causes[i] == 0) continue;
       causes[std::string(cause_name(static_cast<warm::Cause>(i)))] = sum.counts.causes[i];
     }
-    const std::string verdict = sum.proven() ? "complete" : "unproven";
     context_.console.emit("warm_push", {{"keys", sum.keys},
                                         {"parts", sum.parts},
                                         {"bytes", sum.bytes},
@@ -210,6 +221,10 @@ class PushRun {
                                         {"digest", to_hex(sum.digest)},
                                         {"seconds", seconds},
                                         {"verdict", verdict}});
+  }
+
+  Result<int, Error> tell(const warm::PushSummary& sum, double seconds) {
+    report(sum, seconds, sum.proven() ? "complete" : "unproven");
     std::string text = "pushed " + std::to_string(sum.keys) + " keys in " +
                        std::to_string(sum.parts) + " parts, " + format_bytes(sum.bytes) + ", in " +
                        format_duration(seconds) + (sum.resumed ? ", resumed" : "") + "\n";

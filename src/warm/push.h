@@ -42,13 +42,6 @@ struct PushPlan {
 };
 inline constexpr unsigned kMaxParallel = 16;  // bounds memory and connections
 
-// Readable by any thread while it runs.
-struct PushCounters {
-  std::atomic<std::uint64_t> parts{0};
-  std::atomic<std::uint64_t> bytes{0};  // of commands of parts that were taken
-  std::atomic<std::uint64_t> retries{0};
-};
-
 struct PushSummary {
   Source::Progress source;
   ApplyCounts counts;  // as the other side counted
@@ -62,6 +55,15 @@ struct PushSummary {
   // Why it is not certain that the other side has all; empty if it is.
   std::string unproven;
   bool proven() const { return unproven.empty(); }
+};
+
+// Readable by any thread while it runs.
+struct PushCounters {
+  std::atomic<std::uint64_t> parts{0};
+  std::atomic<std::uint64_t> bytes{0};  // of commands of parts that were taken
+  std::atomic<std::uint64_t> retries{0};
+  // After push_all() has returned an error: what had arrived until then.
+  PushSummary before_error;
 };
 
 // Ends when all parts were taken, or at the first that will not be. A cut leaves the journal; a

@@ -3,6 +3,7 @@ the documented exit code for each thing that is wrong. Method: private Redis ser
 sockets in the stage, started and ended here."""
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -95,7 +96,6 @@ class Warm(WarmStage):
         self.assertEqual((report["verdict"], report["keys"], report["resumed"]), ("complete", 2601, False))
         self.ok("warm", "compare", self.shop, self.vault)
 
-    def test_a_cut_push_goes_on_where_it_was(self):
     def test_what_is_flushed_is_not_lost_to_a_mistake(self):
         self.fill(self.shop, 100)
         self.fill(self.vault, 50)
@@ -138,6 +138,7 @@ class Warm(WarmStage):
         self.assertIn(f"until then {report['keys']} keys in {report['parts']} parts had arrived", error["message"])
         self.assertIn("goes on behind", error["message"])
 
+    def test_a_cut_push_goes_on_where_it_was(self):
         self.fill(self.shop, 20000)
         push = [PROGRAM, "warm", "push", "--from", self.shop, "--to", self.vault, "--part-size", "1", "--parallel", "1",
                 "--json"]
