@@ -51,19 +51,20 @@ class PushRun {
     SEALANE_TRY(const auto source, open_warm_source(context_, flags_.from, flags_.source));
     SEALANE_TRY(const auto watch, RateWatch::start(context_, flags_.source.rate_file, *source));
     SEALANE_TRY(warm::PushPlan plan, make_plan(source->description()));
+    if (flags_.flush) {  // only now, when all that can be known to be wrong was looked at
+      SEALANE_TRY(redis_->flush());
+    }
     const auto start = context_.clock.steady_now();
     const auto result = [&] {
       const Progress progress(context_.console, "push", [&] { return sample(*source); });
       return warm::push_all(*source, send, plan, context_.files, context_.random, context_.cancel,
                             counters_);
     }();
-    if (!result.has_value()) {
-      return result.error();
-    }
+    const std::chrono::duration<double> time = context_.clock.steady_now() - start;
+    if (!result.has_value()) return cut(result.error(), time.count());
     if (file_ != nullptr && result.value().proven()) {
       SEALANE_TRY(file_->finish());
     }
-    const std::chrono::duration<double> time = context_.clock.steady_now() - start;
     return tell(result.value(), time.count());
   }
 
@@ -75,8 +76,12 @@ class PushRun {
       SEALANE_TRY(auto address, backup::parse_redis_url(flags_.to));
       redis_ = std::make_unique<warm::RedisSink>(std::move(address), mode, &context_.cancel);
       SEALANE_TRY(redis_->check());
-      if (flags_.flush) {
-        SEALANE_TRY(redis_->flush());
+      if (is_redis_url(flags_.from)) {
+        SEALANE_TRY(const auto from, backup::parse_redis_url(flags_.from));
+        SEALANE_TRY(const bool same, redis_->is_same_store(from));
+        if (same) {
+          return usage("--from and --to are the same database of the same Redis; nothing was done");
+        }
       }
       return warm::send_to(*redis_);
     }
@@ -114,6 +119,7 @@ class PushRun {
     options.to = *address;
     if (!flags_.bind.empty()) options.from = Address{"tcp:" + flags_.bind + ":0"};
     options.encrypt = !flags_.plain;
+    options.on_warning = [this](const std::string& text) { context_.console.warn(text); };
     options.foreign = flags_.peer_kind == "dynomite";
     options.header_size =
         static_cast<std::uint32_t>(std::min<std::uint64_t>(flags_.header_size, 1 << 30));
@@ -178,13 +184,26 @@ class PushRun {
     return sample;
   }
 
-  Result<int, Error> tell(const warm::PushSummary& sum, double seconds) {
+  // What arrived before stays, but in a file.
+  Error cut(Error why, double seconds) {
+    if (file_ != nullptr) return why;
+    const warm::PushSummary& sum = counters_.before_error;
+    report(sum, seconds, "cut");
+    if (why.kind == ErrorKind::kInterrupted) why.message = "interrupted";
+    why.message += sum.parts == 0 ? "; no part had arrived whole until then"
+                                  : "; until then " + std::to_string(sum.keys) + " keys in " +
+                                        std::to_string(sum.parts) + " parts had arrived";
+    why.message += flags_.source.as_replica ? ". Pushing again is harmless"
+                                            : ". Pushing again goes on behind what arrived";
+    return why;
+  }
+
+  void report(const warm::PushSummary& sum, double seconds, const std::string& verdict) {
     nlohmann::json causes = nlohmann::json::object();
     for (std::size_t i = 0; i < sum.counts.causes.size(); ++i) {
       if (sum.counts.causes[i] == 0) continue;
       causes[std::string(cause_name(static_cast<warm::Cause>(i)))] = sum.counts.causes[i];
     }
-    const std::string verdict = sum.proven() ? "complete" : "unproven";
     context_.console.emit("warm_push", {{"keys", sum.keys},
                                         {"parts", sum.parts},
                                         {"bytes", sum.bytes},
@@ -202,6 +221,10 @@ class PushRun {
                                         {"digest", to_hex(sum.digest)},
                                         {"seconds", seconds},
                                         {"verdict", verdict}});
+  }
+
+  Result<int, Error> tell(const warm::PushSummary& sum, double seconds) {
+    report(sum, seconds, sum.proven() ? "complete" : "unproven");
     std::string text = "pushed " + std::to_string(sum.keys) + " keys in " +
                        std::to_string(sum.parts) + " parts, " + format_bytes(sum.bytes) + ", in " +
                        format_duration(seconds) + (sum.resumed ? ", resumed" : "") + "\n";
@@ -308,7 +331,8 @@ Command warm_push_command() {
           "is "
           "sent again; a run that was cut goes on where it stopped. Keys that are there already "
           "stay "
-          "as they are, unless the other side overwrites. Nothing is ever deleted.\n\n"
+          "as they are, unless the other side overwrites. Nothing is deleted, but with --flush."
+          "\n\n"
           "The exit code is 0 only if the other side has confirmed every command; 30 if that is "
           "not "
           "certain, 1 if some failed. What was written meanwhile, sealane warm compare shows.",

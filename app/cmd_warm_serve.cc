@@ -41,7 +41,7 @@ struct ServeFlags {
   std::uint64_t idle_timeout = 30;
   std::uint64_t total_timeout = 3600;
   std::uint64_t max_connections = 16;
-  std::uint64_t max_per_source = 2;
+  std::uint64_t max_per_source = 4;
   std::string spool = "/tmp";
   std::uint64_t receive_rate = 0;
 
@@ -152,9 +152,7 @@ class ServeRun {
       SEALANE_TRY(auto to, backup::parse_redis_url(flags_.into));
       redis_ = std::make_unique<warm::RedisSink>(std::move(to), mode, &context_.cancel);
       SEALANE_TRY(redis_->check());
-      if (flags_.flush) {
-        SEALANE_TRY(redis_->flush());
-      }
+      if (flags_.flush) redis_->flush_before_first_part();
       sink = redis_.get();
     } else {
       SEALANE_TRY(file_, warm::FileSink::create(context_.files, context_.random, flags_.into));
@@ -284,6 +282,7 @@ class ServeRun {
     warm::PushOptions options;
     options.to = *warm::channel_address(peer);
     options.encrypt = !flags_.plain;
+    options.on_warning = [this](const std::string& text) { context_.console.warn(text); };
     SEALANE_TRY(const auto link, warm::PeerLink::open(options, std::move(keys), context_.clock,
                                                       context_.random, &context_.cancel));
     SEALANE_TRY(const auto source, open_warm_source(context_, flags_.from, flags_.source));
@@ -399,7 +398,7 @@ Command warm_serve_command() {
        .variable = &flags->mode,
        .choices = {"fill-missing", "overwrite"}},
       {.names = "--flush",
-       .help = "Delete all keys of the Redis once, before the first part",
+       .help = "Delete all keys of the Redis once, when the first part is there to be applied",
        .variable = &flags->flush},
   };
   flags->keys.add_to(options);
@@ -433,7 +432,7 @@ Command warm_serve_command() {
            .variable = &flags->max_connections},
            {.names = "--max-per-source",
            .value_name = "N",
-           .help = "At once from one address; 2 when missing",
+           .help = "At once from one address; 4 when missing. A push uses up to three",
            .variable = &flags->max_per_source},
            {.names = "--spool",
            .value_name = "DIR",

@@ -1,5 +1,6 @@
 #include "backup/rdb.h"
 
+#include <algorithm>
 #include <bit>
 #include <charconv>
 #include <cmath>
@@ -67,6 +68,7 @@ enum Type : std::uint8_t {
   kTypeStream2 = 19,
   kTypeSetListpack = 20,
   kTypeStream3 = 21,
+  kTypeHashTimed = 22,  // of Valkey
   kTypeHashExpiring = 24,
   kTypeHashListpackExpiring = 25,
 };
@@ -106,8 +108,10 @@ char kind_of(std::uint8_t type) {
 }
 
 // Where the value ends is known, but its digest is not.
-bool is_copied_only(std::uint8_t type) {
-  return type == kTypeHashZipmap || type == kTypeHashExpiring || type == kTypeHashListpackExpiring;
+bool is_copied_only(std::uint8_t type, bool valkey) {
+  if (type == kTypeHashZipmap) return true;
+  if (valkey) return type == kTypeHashTimed;  // the two went apart at 22
+  return type == kTypeHashExpiring || type == kTypeHashListpackExpiring;
 }
 
 // A span of the input, or bytes of its own: an integer as decimal text, an unpacked string.
@@ -335,10 +339,22 @@ std::uint64_t crc64(std::uint64_t crc, ByteSpan data) {
   return crc;
 }
 
+namespace {
+
+// The first version that has the type, so that servers older than the file's take the value too: of
+// one type it is the same in all versions. What a module saves is its own matter.
+int dump_version(const RdbKey& key) {
+  if (key.type > kTypeStream3 || key.type == kTypeModule2) return key.version;
+  const int first = key.type >= kTypeSetListpack ? 11 : key.type >= kTypeHashListpack ? 10 : 9;
+  return std::min(key.version, first);
+}
+
+}  // namespace
+
 void append_dump(const RdbKey& key, Bytes& out) {
   ByteWriter tail;
   const ByteArray<1> type{static_cast<std::byte>(key.type)};
-  tail.integer(static_cast<std::uint16_t>(key.version), Endian::kLittle);
+  tail.integer(static_cast<std::uint16_t>(dump_version(key)), Endian::kLittle);
   const std::uint64_t checksum = crc64(crc64(crc64(0, type), key.value), tail.view());
   tail.integer(checksum, Endian::kLittle);
   out.insert(out.end(), type.begin(), type.end());
@@ -625,23 +641,26 @@ Result<bool, RdbError> RdbReader::step() {
 
 Result<bool, RdbError> RdbReader::read_header() {
   Cursor in(ByteSpan(pending_).subspan(offset_));
-  constexpr std::string_view kMagic = "REDIS";
   const std::string_view rest = as_text(ByteSpan(pending_).subspan(offset_));
-  const std::size_t known = std::min(rest.size(), kMagic.size());
-  if (rest.substr(0, known) != kMagic.substr(0, known)) return RdbError::kNotRdb;
+  valkey_ = rest.starts_with('V');
+  const std::string_view magic = valkey_ ? "VALKEY" : "REDIS";
+  const std::size_t known = std::min(rest.size(), magic.size());
+  if (rest.substr(0, known) != magic.substr(0, known)) return RdbError::kNotRdb;
   const auto header = in.raw(9);
   if (!header) {
     wanted_ = 9;
     // The magic is checked byte by byte, so that a wrong file is refused at once.
-    if (known < kMagic.size()) wanted_ = known + 1;
+    if (known < magic.size()) wanted_ = known + 1;
     return false;
   }
-  for (const char c : as_text(*header).substr(5)) {
+  for (const char c : as_text(*header).substr(magic.size())) {
     if (c < '0' || c > '9') return RdbError::kNotRdb;
     version_ = version_ * 10 + (c - '0');
   }
   if (version_ < 1) return RdbError::kNotRdb;
-  if (version_ > (copying_ ? kNewestCopied : kNewestVersion)) return RdbError::kNewer;
+  const bool known_version = valkey_ ? copying_ && version_ == kValkeyCopied
+                                     : version_ <= (copying_ ? kNewestCopied : kNewestVersion);
+  if (!known_version) return RdbError::kNewer;
   commit(in, false);
   state_ = State::kBetween;
   return true;
@@ -775,7 +794,7 @@ Result<bool, RdbError> RdbReader::begin_passing(const Cursor& in,
 
 // The type and the key are read; what the value consists of is planned.
 Result<bool, RdbError> RdbReader::begin_value(Cursor& in, std::uint8_t type) {
-  if (kind_of(type) == 0 && !(copying_ && is_copied_only(type))) return RdbError::kNewer;
+  if (kind_of(type) == 0 && !(copying_ && is_copied_only(type, valkey_))) return RdbError::kNewer;
   const Text key = in.string();
   SEALANE_TRY(const bool enough, settle(in));
   if (!enough) return false;
@@ -811,6 +830,7 @@ Result<bool, RdbError> RdbReader::begin_value(Cursor& in, std::uint8_t type) {
     case kTypeHash:
     case kTypeListQuicklist:
     case kTypeListQuicklist2:
+    case kTypeHashTimed:
       tasks_.push_back({Part::kCollection, 1});
       break;
     case kTypeHashExpiring:
@@ -856,6 +876,7 @@ Result<bool, RdbError> RdbReader::read_part() {
     case Part::kString:
     case Part::kStreamGroup:
     case Part::kStreamConsumer:
+    case Part::kTimedField:
       first = in.string();
       break;
     case Part::kPair:
@@ -974,6 +995,10 @@ Result<bool, RdbError> RdbReader::read_part() {
     case Part::kExpiringField:
       add(Part::kString, 1);
       break;
+    case Part::kTimedField:
+      add(Part::kRaw8, 1);
+      add(Part::kString, 1);
+      break;
     case Part::kIgnoredLength:
     case Part::kIgnoredRaw8:
       break;
@@ -982,6 +1007,7 @@ Result<bool, RdbError> RdbReader::read_part() {
       if (type_ == kTypeSet) part = Part::kMember;
       if (type_ == kTypeHash) part = Part::kPair;
       if (type_ == kTypeHashExpiring) part = Part::kExpiringField;
+      if (type_ == kTypeHashTimed) part = Part::kTimedField;
       if (type_ == kTypeZset) part = Part::kScoredText;
       if (type_ == kTypeZset2) part = Part::kScored;
       if (type_ == kTypeListQuicklist) part = Part::kBlob;

@@ -57,7 +57,8 @@ struct RdbKey {
   RdbDigest digest;                     // of key, kind, value, expiry; not when copying
 };
 
-// What RESTORE takes for the key: the value as it stands in the file, its version and a CRC-64.
+// What RESTORE takes for the key: the value as it stands in the file, a version and a CRC-64. The
+// version is not above the file's, and as low as the type allows.
 // REQUIRES: the reader keeps values.
 void append_dump(const RdbKey& key, Bytes& out);
 constexpr std::size_t dump_size(const RdbKey& key) { return key.value.size() + 11; }
@@ -87,7 +88,8 @@ class RdbReader {
   static constexpr std::size_t kMaxStringSize = 512 * 1024 * 1024;  // proto-max-bulk-len's default
   static constexpr std::size_t kMaxValueSize = kMaxStringSize;      // of a kept value: one RESTORE
   static constexpr int kNewestVersion = 11;                         // Redis 7.2
-  static constexpr int kNewestCopied = 12;                          // Redis 8
+  static constexpr int kNewestCopied = 12;                          // Redis 8.0
+  static constexpr int kValkeyCopied = 80;                          // Valkey 9.0
 
   explicit RdbReader(RdbHandler& handler, bool keep_values = false)
       : handler_(handler), keep_values_(keep_values) {}
@@ -140,6 +142,7 @@ class RdbReader {
     // When copying only:
     kTextScore,
     kExpiringField,  // of a hash: expiry, name; the value follows
+    kTimedField,     // of a hash: name; the value and the expiry follow
   };
   struct Task {
     Part part = Part::kElement;
@@ -183,6 +186,7 @@ class RdbReader {
   std::uint64_t trailing_ = 0;
   bool has_checksum_ = false;
   int version_ = 0;
+  bool valkey_ = false;  // its types from 22 on
   RdbError error_ = RdbError::kMalformed;
 
   std::uint64_t database_ = 0;

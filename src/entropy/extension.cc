@@ -86,6 +86,22 @@ Result<Extension, ExtensionError> decode_extension(ByteSpan reserved, BoundHeade
   return ExtensionError::kNotAuthentic;
 }
 
+Acknowledgement Acknowledgement::refused(Refusal why, std::uint64_t time_ms) {
+  Acknowledgement out;
+  out.status = AckStatus::kRefused;
+  out.applied = static_cast<std::uint32_t>(why);
+  if (why != Refusal::kStale) return out;
+  out.skipped = static_cast<std::uint32_t>(time_ms >> 32);
+  out.failed = static_cast<std::uint32_t>(time_ms);
+  return out;
+}
+
+Refusal Acknowledgement::refusal() const {
+  const bool known =
+      status == AckStatus::kRefused && applied <= static_cast<std::uint32_t>(Refusal::kNoKey);
+  return known ? static_cast<Refusal>(applied) : Refusal::kNotSaid;
+}
+
 void encode(const Acknowledgement& value, const ClusterSecret& secret,
             std::span<std::byte, Acknowledgement::kEncodedSize> out) {
   ByteWriter writer;

@@ -26,9 +26,9 @@
 //        4     2  version      1
 //        6     2  status       AckStatus
 //        8    16  snapshot
-//       24     4  applied      commands
-//       28     4  skipped
-//       32     4  failed
+//       24     4  applied      commands; if refused: a Refusal
+//       28     4  skipped      if refused as kStale: the time here, in milliseconds since 1970, its
+//       32     4  failed       upper and its lower half
 //       36     4  part         so that the answer to one part is none to another
 //       40    24  MAC          HMAC-SHA-256 over the bytes before, its first 24 bytes
 //
@@ -93,6 +93,15 @@ enum class AckStatus : std::uint16_t {
   kBusy = 3,        // later
   kSinkFailed = 4,  // nothing, or an unknown part of it, was applied
 };
+// Why, where that was decided before anything was decrypted: a signed sender may know it. All that
+// a part decrypts to is kNotSaid.
+enum class Refusal : std::uint32_t {
+  kNotSaid = 0,
+  kStale = 1,      // by the clock here; see Acknowledgement::time_ms()
+  kPlaintext = 2,  // has to be encrypted
+  kQuota = 3,      // too large
+  kNoKey = 4,      // nothing to decrypt it with
+};
 struct Acknowledgement {
   static constexpr std::size_t kEncodedSize = 64;
   AckStatus status = AckStatus::kRefused;
@@ -102,6 +111,11 @@ struct Acknowledgement {
   std::uint32_t skipped = 0;
   std::uint32_t failed = 0;
   friend bool operator==(const Acknowledgement&, const Acknowledgement&) = default;
+
+  // Of kRefused. One that is not known here is kNotSaid.
+  static Acknowledgement refused(Refusal why, std::uint64_t time_ms);
+  Refusal refusal() const;
+  std::uint64_t time_ms() const { return std::uint64_t{skipped} << 32 | failed; }  // of kStale
 };
 void encode(const Acknowledgement& value, const ClusterSecret& secret,
             std::span<std::byte, Acknowledgement::kEncodedSize> out);

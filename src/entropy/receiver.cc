@@ -11,6 +11,22 @@ namespace {
 
 constexpr std::size_t kBlock = crypto::AesCbc::kBlockSize;
 
+// Of what the snapshot header alone decides. Never of what came behind it.
+Refusal refusal_of(Reason reason) {
+  switch (reason) {
+    case Reason::kStale:
+      return Refusal::kStale;
+    case Reason::kPlaintextRefused:
+      return Refusal::kPlaintext;
+    case Reason::kQuota:
+      return Refusal::kQuota;
+    case Reason::kNoKey:
+      return Refusal::kNoKey;
+    default:
+      return Refusal::kNotSaid;
+  }
+}
+
 }  // namespace
 
 static_assert(StreamCore<Receiver>);
@@ -127,25 +143,27 @@ void Receiver::on_snapshot_header(SteadyTime now) {
   const auto flag = load<std::uint32_t>(whole.subspan(4, 4));
   if (flag > 1) return refuse(Reason::kBadEncryptFlag);
   const bool encrypted = flag == 1;
-  if (encrypted && !cipher_) return refuse(Reason::kNoKey);
-  if (total > kMaxTotal) return refuse(Reason::kTotalLenTooLarge);
   Header header{negotiation_, total, encrypted, std::nullopt};
-
+  bool forged = false;
   if (!setup_.secrets.empty()) {
     std::size_t used = 0;
     auto extension = decode_extension(whole.subspan(8), bound_, setup_.secrets, &used);
     if (extension.has_value()) {
       header.extension = std::move(extension.value());
       secret_ = used;
-    } else if (extension.error() != ExtensionError::kAbsent && !setup_.policy.ignore_bad_block) {
+    } else {
       // It begins as ours does: a wrong secret or a forgery, no foreign engine.
-      return refuse(Reason::kUnauthenticated);
+      forged = extension.error() != ExtensionError::kAbsent && !setup_.policy.ignore_bad_block;
     }
   }
-  if (!header.extension && setup_.policy.require_authenticated) {
+  const bool is_signed = header.extension.has_value();
+  if (is_signed) header_ = std::move(header);  // so that it is answered
+  if (encrypted && !cipher_) return refuse(Reason::kNoKey);
+  if (total > kMaxTotal) return refuse(Reason::kTotalLenTooLarge);
+  if (forged || (!is_signed && setup_.policy.require_authenticated)) {
     return refuse(Reason::kUnauthenticated);
   }
-  header_ = std::move(header);
+  if (!is_signed) header_ = std::move(header);
   if (!encrypted && !setup_.policy.allow_plaintext) return refuse(Reason::kPlaintextRefused);
   if (total > setup_.policy.max_snapshot) return refuse(Reason::kQuota);
 
@@ -301,10 +319,11 @@ void Receiver::refuse(Reason reason) {
   if (reason == Reason::kReplayed) {
     return answer(*setup_.memory->answer({extension.snapshot, extension.part}));
   }
-  Acknowledgement out;
-  out.status = reason == Reason::kBusy          ? AckStatus::kBusy
-               : reason == Reason::kSpoolFailed ? AckStatus::kSinkFailed
-                                                : AckStatus::kRefused;
+  const auto time = std::chrono::floor<std::chrono::milliseconds>(wall(last_input_));
+  Acknowledgement out = Acknowledgement::refused(
+      refusal_of(reason), static_cast<std::uint64_t>(time.time_since_epoch().count()));
+  if (reason == Reason::kBusy) out.status = AckStatus::kBusy;
+  if (reason == Reason::kSpoolFailed) out.status = AckStatus::kSinkFailed;
   answer(out);
 }
 

@@ -38,6 +38,8 @@ struct PushOptions {
   std::chrono::nanoseconds idle_timeout = std::chrono::seconds(30);
   std::chrono::nanoseconds total_timeout = std::chrono::hours(1);
   std::uint64_t bytes_per_second = 0;  // 0: no limit
+  // A sentence that a person should see. Called by push(), by one thread at a time.
+  std::function<void(const std::string&)> on_warning = [](const std::string&) {};
 };
 
 enum class PushVerdict : std::uint8_t {
@@ -52,7 +54,8 @@ std::string_view push_verdict_name(PushVerdict verdict);  // "applied", "sink_fa
 
 struct PushReport {
   PushVerdict verdict = PushVerdict::kUnknown;
-  std::uint32_t applied = 0;  // commands, as the peer counted
+  entropy::Refusal refusal = entropy::Refusal::kNotSaid;  // of kRefused
+  std::uint32_t applied = 0;                              // commands, as the peer counted
   std::uint32_t skipped = 0;
   std::uint32_t failed = 0;
 };
@@ -73,6 +76,8 @@ class Pusher {
 
   // Sends one part and waits for what becomes of it. An error: it was not taken for certain, or the
   // answer came from somebody without the secret; sending it again is safe. `cancel` may be null.
+  // A peer that refuses a part as stale says its time. From then on parts carry that time, so the
+  // next try is good, however wrong this host's clock is.
   Result<PushReport, Error> push(const Part& part, const Series& series,
                                  const flow::Cancellation* cancel);
   void set_rate(std::uint64_t bytes_per_second);  // of all parts together; 0: no limit
@@ -108,7 +113,7 @@ struct ServeOptions {
   std::uint64_t max_spool = std::uint64_t{8} << 30;  // bytes of all snapshots that wait;
   std::size_t spool_memory = std::size_t{64} << 20;  // so many in memory, the rest on disk
   std::size_t max_connections = 16;
-  std::size_t max_per_source = 2;
+  std::size_t max_per_source = 4;      // one push uses up to three
   std::size_t apply_threads = 2;       // parts that the sink works on at once
   std::uint64_t bytes_per_second = 0;  // of all connections together; 0: no limit
   // Called on a thread of the server's, once a connection, one at a time. Not for long.

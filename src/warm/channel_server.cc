@@ -293,6 +293,7 @@ Result<std::unique_ptr<ChannelServer>, Error> ChannelServer::listen(ServeOptions
   }
   SEALANE_TRY(const auto keys, load_channel_keys(files, options.key_files));
   for (const std::string& warning : keys.warnings) options.on_warning(warning);
+  SEALANE_TRY(Spool::check_folder(files, random, options.spool_folder));
   if (keys.secrets.empty() && options.policy.require_authenticated &&
       options.foreign_hosts.empty() && !options.foreign_unix) {
     return Error{ErrorKind::kUsage,

@@ -81,14 +81,17 @@ std::string_view advice_for(Cause cause) {
     case Cause::kReadOnly:
       return "it is a replica: write to its master, or make it one";
     case Cause::kMoved:
-      return "it is a node of a cluster and has only a part of the keys: push to each with its "
-             "range";
+      return "it is a node of a cluster, which takes only the keys of its slots, and a warm copy "
+             "is "
+             "of one server: use one without cluster-enabled";
     case Cause::kPayloadVersion:
       return "the source is a newer Redis: upgrade the target, or push with --portable";
     case Cause::kWrongType:
       return "a key of another type is there: push with --mode overwrite";
     case Cause::kNoPermission:
-      return "the user needs the rights for SET, RESTORE, DEL, PEXPIREAT, RENAME and PING";
+      return "the user needs +restore +set +msetnx +mset +del +unlink +pexpireat +rename +renamenx "
+             "+ping, and for large keys +append +setrange +rpush +ltrim +sadd +hset +zadd +xadd "
+             "+xsetid";
     case Cause::kDiskFull:
       return "free some space there, then push again";
     case Cause::kConnectionLost:

@@ -18,16 +18,41 @@ SendPart PeerLink::sender() {
   return [this](const Part& part) { return send(part); };
 }
 
+std::string PeerLink::why_refused(entropy::Refusal refusal) const {
+  switch (refusal) {
+    case entropy::Refusal::kStale:
+      return peer_ +
+             " refuses the part as too old, or of the future, though it carries the time that it "
+             "told; its clock was set back since it started: restart it";
+    case entropy::Refusal::kPlaintext:
+      return peer_ +
+             " takes nothing in clear: push with --key-file and --iv-file, or start it with "
+             "--accept-plaintext";
+    case entropy::Refusal::kQuota:
+      return peer_ +
+             " takes no part of this size: push with a smaller --part-size, or start it with a "
+             "larger --max-snapshot";
+    case entropy::Refusal::kNoKey:
+      return peer_ +
+             " has nothing to decrypt with: start it with --key-file and --iv-file, or push with "
+             "--plain";
+    case entropy::Refusal::kNotSaid:
+      break;
+  }
+  return peer_ + " refuses the part; its log says why";
+}
+
 Result<PartOutcome, Error> PeerLink::send(const Part& part) {
   const auto report = pusher_->push(part, series_, cancel_);
   PartOutcome outcome;
   if (!report.has_value()) {
     const Error& error = report.error();
-    // Of other kinds another try cannot help, but who answered before may only have ended.
-    const bool ended = error.kind == ErrorKind::kRefused && answers_;
-    if (error.kind != ErrorKind::kFailed && !ended) return error;
+    // Who says no without a word may be one who has as many connections as it takes, or who is
+    // about to end; of other kinds another try cannot help.
+    if (error.kind != ErrorKind::kFailed && error.kind != ErrorKind::kRefused) return error;
     outcome.fate = PartFate::kLater;
     outcome.why = error.message;
+    outcome.kind = answers_ ? ErrorKind::kFailed : error.kind;
     return outcome;
   }
   const PushReport& told = report.value();
@@ -59,7 +84,11 @@ Result<PartOutcome, Error> PeerLink::send(const Part& part) {
       break;
     case PushVerdict::kRefused:
       outcome.fate = PartFate::kRefused;
-      outcome.why = peer_ + " refuses the part; its log says why";
+      outcome.why = why_refused(told.refusal);
+      if (told.refusal != entropy::Refusal::kStale) break;
+      // The next one carries the peer's time.
+      outcome.fate = PartFate::kLater;
+      outcome.kind = ErrorKind::kRefused;
       break;
   }
   return outcome;

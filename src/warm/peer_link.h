@@ -23,6 +23,7 @@ class PeerLink {
   PeerLink(std::unique_ptr<Pusher> pusher, std::string peer, const flow::Cancellation* cancel)
       : pusher_(std::move(pusher)), peer_(std::move(peer)), cancel_(cancel) {}
   Result<PartOutcome, Error> send(const Part& part);
+  std::string why_refused(entropy::Refusal refusal) const;
   std::unique_ptr<Pusher> pusher_;
   std::string peer_;
   Series series_;

@@ -111,8 +111,10 @@ class Push {
     summary_.source = source_.progress();
     summary_.retries = counters_.retries;
     summary_.digest = digest_.finish();
-    if (error_) return *error_;
-    if (cancel_.cancelled()) return flow::interrupted();
+    if (error_ || cancel_.cancelled()) {
+      counters_.before_error = summary_;
+      return error_ ? *error_ : flow::interrupted();
+    }
     if (summary_.counts.failed > 0) {
       summary_.unproven = std::to_string(summary_.counts.failed) +
                           " commands failed at the other side" +
@@ -185,7 +187,7 @@ class Push {
         counters_.bytes += part.commands.size();
         return outcome;
       }
-      if (i >= plan_.tries) return failed(outcome.why);
+      if (i >= plan_.tries) return Error{outcome.kind, outcome.why};
       counters_.retries += 1;
       const auto time = std::chrono::ceil<milliseconds>(pause.next(random_));
       pollfd wake{cancel_.descriptor(), POLLIN, 0};

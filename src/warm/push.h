@@ -24,7 +24,8 @@ enum class PartFate : std::uint8_t {
 struct PartOutcome {
   PartFate fate = PartFate::kUnknown;
   ApplyCounts counts;
-  std::string why;  // of the last two, and of failures: a sentence
+  std::string why;                      // of the last two, and of failures: a sentence
+  ErrorKind kind = ErrorKind::kFailed;  // of kLater, if it stays so
 };
 // An error ends the push at once. Thread-safe.
 using SendPart = std::function<Result<PartOutcome, Error>(const Part& part)>;
@@ -41,13 +42,6 @@ struct PushPlan {
 };
 inline constexpr unsigned kMaxParallel = 16;  // bounds memory and connections
 
-// Readable by any thread while it runs.
-struct PushCounters {
-  std::atomic<std::uint64_t> parts{0};
-  std::atomic<std::uint64_t> bytes{0};  // of commands of parts that were taken
-  std::atomic<std::uint64_t> retries{0};
-};
-
 struct PushSummary {
   Source::Progress source;
   ApplyCounts counts;  // as the other side counted
@@ -61,6 +55,15 @@ struct PushSummary {
   // Why it is not certain that the other side has all; empty if it is.
   std::string unproven;
   bool proven() const { return unproven.empty(); }
+};
+
+// Readable by any thread while it runs.
+struct PushCounters {
+  std::atomic<std::uint64_t> parts{0};
+  std::atomic<std::uint64_t> bytes{0};  // of commands of parts that were taken
+  std::atomic<std::uint64_t> retries{0};
+  // After push_all() has returned an error: what had arrived until then.
+  PushSummary before_error;
 };
 
 // Ends when all parts were taken, or at the first that will not be. A cut leaves the journal; a

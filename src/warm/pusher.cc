@@ -1,6 +1,7 @@
 // Sending parts over the entropy channel: the core, its driver, and who waits.
 #include <atomic>
 #include <condition_variable>
+#include <cstdlib>
 #include <mutex>
 
 #include "base/check.h"
@@ -15,6 +16,7 @@ namespace sealane::warm {
 namespace {
 
 using entropy::Sender;
+using std::chrono::milliseconds;
 
 // Makers of chunks, each used by one thread at a time; making one costs more than a chunk.
 class Encoders {
@@ -170,12 +172,18 @@ Result<PushReport, Error> report_of(const Sender::Finished& finished, const Addr
   switch (finished.outcome) {
     case Sender::Outcome::kAcknowledged: {
       const entropy::Acknowledgement& said = *finished.acknowledgement;
-      return PushReport{verdict_of(said.status), said.applied, said.skipped, said.failed};
+      if (said.status == entropy::AckStatus::kRefused) {
+        return PushReport{.verdict = PushVerdict::kRefused, .refusal = said.refusal()};
+      }
+      return PushReport{.verdict = verdict_of(said.status),
+                        .applied = said.applied,
+                        .skipped = said.skipped,
+                        .failed = said.failed};
     }
     case Sender::Outcome::kUnknown:
       return PushReport{};
     case Sender::Outcome::kReset:
-      return Error{ErrorKind::kFailed,
+      return Error{ErrorKind::kRefused,
                    name +
                        " broke off and took nothing; it refuses what it cannot read or is not "
                        "allowed to take, or the network failed"};
@@ -231,8 +239,9 @@ struct Pusher::Impl {
     extension.flags = entropy::Extension::kAcknowledge | entropy::Extension::kIdempotent |
                       entropy::Extension::kSeries;
     extension.snapshot = series.snapshot;
-    extension.created_ms = static_cast<std::uint64_t>(
-        std::chrono::floor<std::chrono::milliseconds>(clock.wall_now().time_since_epoch()).count());
+    const auto now = std::chrono::floor<milliseconds>(clock.wall_now().time_since_epoch());
+    extension.created_ms =
+        static_cast<std::uint64_t>(std::max<std::int64_t>(0, now.count() + clock_behind_ms.load()));
     extension.part = part.index;
     extension.parts = series.part_count.value_or(0);
     extension.range_start = part.range.start;
@@ -266,9 +275,29 @@ struct Pusher::Impl {
     return waiting;
   }
 
+  // The peer refused what was made at `created_ms` by the clock that parts carry.
+  void learn_time(std::uint64_t created_ms, std::uint64_t peer_ms) {
+    constexpr auto kFar = static_cast<std::uint64_t>(INT64_MAX / 4);
+    const auto now = std::chrono::floor<milliseconds>(clock.wall_now().time_since_epoch()).count();
+    if (peer_ms > kFar || created_ms > kFar || now < 0) return;
+    const std::lock_guard lock(learning);
+    // Another part may have learnt it meanwhile.
+    const std::int64_t known = clock_behind_ms.load();
+    const auto behind = static_cast<std::int64_t>(peer_ms) - now;
+    clock_behind_ms = behind;
+    constexpr std::int64_t kWorthTelling = 1000;
+    if (std::abs(behind) < kWorthTelling || std::abs(behind - known) < kWorthTelling) return;
+    options.on_warning("this host's clock is " + std::to_string(std::abs(behind) / 1000) + " s " +
+                       (behind > 0 ? "behind" : "ahead of") + " that of " +
+                       printable(options.to.text) +
+                       ", so parts carry its time; set the clocks, as expiries are points in time");
+  }
+
   const PushOptions options;
   const ChannelKeys keys;
   Clock& clock;
+  std::atomic<std::int64_t> clock_behind_ms{0};  // of the peer's, as it said
+  std::mutex learning;
   std::shared_ptr<net::RateLimit> limit;
   std::shared_ptr<Encoders> encoders;
   std::atomic<std::uint64_t> sent{0};
@@ -320,7 +349,13 @@ Result<PushReport, Error> Pusher::push(const Part& part, const Series& series,
   NetworkError why;
   for (const net::Endpoint& endpoint : endpoints) {
     const auto waiting = impl_->push_to(endpoint, setup, part, cancel);
-    if (waiting->finished) return report_of(*waiting->finished, impl_->options.to);
+    if (waiting->finished) {
+      const auto& said = waiting->finished->acknowledgement;
+      if (said && said->refusal() == entropy::Refusal::kStale) {
+        impl_->learn_time(setup.extension->created_ms, said->time_ms());
+      }
+      return report_of(*waiting->finished, impl_->options.to);
+    }
     why = waiting->why;
     if (waiting->opened || why.code == NetworkErrorCode::kCancelled) break;
   }

@@ -162,6 +162,7 @@ Error RedisLink::refusal(const RedisReply& reply) const {
                  ? " The user or the password was refused."
                  : " It wants a password: in the URL (redis://:PASSWORD@HOST) or in REDISCLI_AUTH.";
   }
+  if (reply.is_error("LOADING")) advice = "; wait until it has, and try again";
   return failed(description_ + " answers: " + printable(reply.text) + advice);
 }
 

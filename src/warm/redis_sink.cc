@@ -373,7 +373,11 @@ class Application {
     }
     pending_.clear();
     Error why = error;
-    if (why.kind == ErrorKind::kFailed) {
+    if (why.kind == ErrorKind::kInterrupted) {
+      why.message =
+          "interrupted in the middle of a part; what was applied of it stays, and pushing it again "
+          "is harmless";
+    } else if (why.kind == ErrorKind::kFailed) {
       why.message += ". What was under way may or may not be there; pushing again is harmless";
     }
     stop(Cause::kConnectionLost, std::move(why));
@@ -423,7 +427,9 @@ class Application {
 
   void note(Cause cause, std::string_view answer) {
     if (is_skip(cause)) return;
-    const std::string why = printable(answer, 120) + "; " + std::string(advice_for(cause));
+    // Most of its sentences end with a full stop, and ours goes on.
+    const std::string_view text = answer.substr(0, answer.size() - (answer.ends_with('.') ? 1 : 0));
+    const std::string why = printable(text, 120) + "; " + std::string(advice_for(cause));
     if (first_failure_.empty()) first_failure_ = why;
     if (is_lasting(cause)) stop(cause, failed(link_.description() + " answers: " + why));
   }
@@ -483,6 +489,18 @@ Result<void, Error> RedisSink::check() const {
   return success();
 }
 
+Result<bool, Error> RedisSink::is_same_store(const backup::RedisAddress& other) const {
+  if (other.database != address_.database) return false;
+  std::string ids[2];
+  const backup::RedisAddress* const addresses[2] = {&address_, &other};
+  for (std::size_t i = 0; i < 2; ++i) {
+    SEALANE_TRY(const auto link, RedisLink::open(*addresses[i], cancel_));
+    SEALANE_TRY(const RedisReply info, link->ask({"INFO", "server"}));
+    if (!info.is_error()) ids[i] = info_field(info.text, "run_id");
+  }
+  return !ids[0].empty() && ids[0] == ids[1];
+}
+
 Result<void, Error> RedisSink::flush() const {
   SEALANE_TRY(const auto link, RedisLink::open(address_, cancel_));
   SEALANE_TRY(link->demand({"FLUSHDB"}));
@@ -491,6 +509,18 @@ Result<void, Error> RedisSink::flush() const {
 
 ApplyResult RedisSink::apply(const PartInfo& part, PartContent& content) {
   if (part.size == 0) return {};
+  {
+    const std::lock_guard lock(flushing_);
+    if (flush_first_) {
+      if (auto flushed = flush(); !flushed.has_value()) {
+        ApplyResult result;
+        result.counts.count(Cause::kOther);
+        result.error = flushed.error();
+        return result;
+      }
+      flush_first_ = false;
+    }
+  }
   auto link = RedisLink::open(address_, cancel_);
   if (!link.has_value()) {
     ApplyResult result;

@@ -29,8 +29,13 @@ class RedisSink final : public Sink {
   std::string description() const override { return address_.description; }
   // Whether the server is there and takes us; an error says what to do.
   Result<void, Error> check() const;
+  // Whether that is the database we write to, under whatever address. False where a server does
+  // not say which it is.
+  Result<bool, Error> is_same_store(const backup::RedisAddress& other) const;
   // Removes all keys of the database. Only when a person asked for it.
   Result<void, Error> flush() const;
+  // The same, but when the first part is there to be applied: until then nothing is lost.
+  void flush_before_first_part() { flush_first_ = true; }
   ApplyResult apply(const PartInfo& part, PartContent& content) override;
   void interrupt() noexcept override;
 
@@ -38,6 +43,8 @@ class RedisSink final : public Sink {
   backup::RedisAddress address_;
   ApplyMode mode_;
   const flow::Cancellation* cancel_;
+  std::mutex flushing_;  // no part is applied meanwhile
+  bool flush_first_ = false;
   std::mutex mutex_;
   std::vector<RedisLink*> links_;  // of parts being applied
   bool interrupted_ = false;

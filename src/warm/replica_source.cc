@@ -129,6 +129,8 @@ Result<void, Error> ReplicaSource::read_image() {
     // what is written meanwhile behind it.
     SEALANE_TRY(link_->ask({"REPLCONF", "rdb-only", "1"}));
     SEALANE_TRY(link_->ask({"REPLCONF", "capa", "eof"}));
+    // Else a Valkey would have to leave the expiries of fields out.
+    SEALANE_TRY(link_->ask({"REPLCONF", "version", "9.0.0"}));
     link_->commands().command({"SYNC"});
   }
   // A slow reader reads little and often: the server gives up who reads nothing for a while.
@@ -216,10 +218,14 @@ Error ReplicaSource::failure_of(const SyncError& error) const {
       break;
   }
   switch (error.rdb) {
-    case backup::RdbError::kNewer:
-      return failed("the image of " + who +
-                    " has something of a newer server that is not known here" +
+    case backup::RdbError::kNewer: {
+      const int version = sync_.file().version();
+      const bool begun = sync_.file().size() > 0;  // so the version is known
+      return failed("the image of " + who + " (RDB version " + std::to_string(version) +
+                    ") has something of a newer server that is not known here" +
+                    (begun ? "; what was copied before it is good and stays" : "") +
                     std::string(kAdvice));
+    }
     case backup::RdbError::kLimits:
       return failed("the image of " + who +
                     " has a string above 512 MiB, or a name above --big-key" +

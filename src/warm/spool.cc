@@ -26,15 +26,22 @@ Spool::~Spool() {
   for (SpoolMemory::Block& block : blocks_) memory_.give_back(std::move(block));
 }
 
-Result<void, Error> Spool::open_file() {
+// A file without a name: it goes away with us.
+Result<std::unique_ptr<File>, Error> Spool::make_file(FileSystem& files, RandomSource& random,
+                                                      const std::string& folder) {
   ByteArray<16> name{};
-  random_.fill(name);
-  const std::string path = join_path(folder_, ".sealane-spool-" + to_hex(name));
-  auto file = files_.open(path, OpenMode::kCreateExclusive);
+  random.fill(name);
+  const std::string path = join_path(folder, ".sealane-spool-" + to_hex(name));
+  auto file = files.open(path, OpenMode::kCreateExclusive);
   if (!file.has_value()) return to_error(file.error());
-  const auto removed = files_.remove(path);
+  const auto removed = files.remove(path);
   if (!removed.has_value()) return to_error(removed.error());
-  file_ = std::move(file.value());
+  return std::move(file.value());
+}
+
+Result<void, Error> Spool::check_folder(FileSystem& files, RandomSource& random,
+                                        const std::string& folder) {
+  SEALANE_TRY(make_file(files, random, folder));
   return success();
 }
 
@@ -53,7 +60,7 @@ Result<void, Error> Spool::write(ByteSpan data) {
   }
   if (data.empty()) return success();
   if (!file_) {
-    SEALANE_TRY(open_file());
+    SEALANE_TRY(file_, make_file(files_, random_, folder_));
   }
   const auto written = file_->write(data);
   if (!written.has_value()) return to_error(written.error());

@@ -40,6 +40,9 @@ class Spool {
   ~Spool();
   Spool(const Spool&) = delete;
   Spool& operator=(const Spool&) = delete;
+  // Whether a file can be made in `folder`. Leaves nothing there.
+  static Result<void, Error> check_folder(FileSystem& files, RandomSource& random,
+                                          const std::string& folder);
   // An error is final: what was written before is of no use any more.
   Result<void, Error> write(ByteSpan data);
   std::uint64_t size() const { return size_; }
@@ -57,7 +60,8 @@ class Spool {
 
  private:
   std::uint64_t room_in_blocks() const { return blocks_.size() * SpoolMemory::kBlockSize; }
-  Result<void, Error> open_file();
+  static Result<std::unique_ptr<File>, Error> make_file(FileSystem& files, RandomSource& random,
+                                                        const std::string& folder);
   FileSystem& files_;
   RandomSource& random_;
   SpoolMemory& memory_;

@@ -3,6 +3,7 @@ the documented exit code for each thing that is wrong. Method: private Redis ser
 sockets in the stage, started and ended here."""
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -94,6 +95,48 @@ class Warm(WarmStage):
         report = self.json_lines(*push, self.vault)[-1]
         self.assertEqual((report["verdict"], report["keys"], report["resumed"]), ("complete", 2601, False))
         self.ok("warm", "compare", self.shop, self.vault)
+
+    def test_what_is_flushed_is_not_lost_to_a_mistake(self):
+        self.fill(self.shop, 100)
+        self.fill(self.vault, 50)
+        push = ["warm", "push", "--flush", "--to", self.vault, "--from"]
+        kept = lambda: self.assertEqual(self.cli(self.vault, "DBSIZE"), "65")
+        self.expect(1, *push, "redis+unix:///nowhere")
+        self.expect(1, *push, self.path("no", "file"))
+        _, err = self.expect(2, *push, self.vault)
+        self.assertIn("are the same database", err)
+        kept()
+        # Nobody can listen there; and as long as no part came.
+        serve = ["--into", self.vault, "--flush", *self.keys]
+        _, err = self.expect(1, "warm", "serve", "--listen", "unix:" + self.path("no", "folder"), *serve)
+        _, err = self.expect(1, "warm", "serve", "--listen", "unix:" + self.path("c"), "--spool", "/nowhere", *serve)
+        self.assertIn("/nowhere", err)
+        server, address = self.serve("--flush", *self.keys, into=self.vault)
+        kept()
+        self.ok("warm", "push", "--from", self.shop, "--to", address, *self.keys)
+        self.ok("warm", "compare", self.shop, self.vault)
+        self.cli(self.vault, "SET", "more", "1")
+        self.ok("warm", "push", "--from", self.shop, "--to", address, *self.keys)
+        self.assertEqual(self.cli(self.vault, "GET", "more"), "1", "it is flushed once")
+        self.stop(server)
+        self.ok(*push, self.shop)
+        self.ok("warm", "compare", self.shop, self.vault)
+
+    def test_an_interrupted_push_says_how_far_it_came(self):
+        self.fill(self.shop, 20000)
+        push = [PROGRAM, "warm", "push", "--from", self.shop, "--to", self.vault, "--part-size", "1", "--parallel", "1",
+                "--json", "--rate", "400000"]
+        first = subprocess.Popen(push, env=self.env, stdout=subprocess.PIPE)
+        self.wait_until(lambda: self.cli(self.vault, "DBSIZE") != "0")
+        time.sleep(0.5)
+        first.send_signal(signal.SIGINT)
+        out = [json.loads(line) for line in first.communicate(timeout=120)[0].splitlines()]
+        self.assertEqual(first.returncode, 130)
+        report, error = out[-2:]
+        self.assertEqual((report["message_type"], report["verdict"]), ("warm_push", "cut"))
+        self.assertGreater(report["applied"], 0)
+        self.assertIn(f"until then {report['keys']} keys in {report['parts']} parts had arrived", error["message"])
+        self.assertIn("goes on behind", error["message"])
 
     def test_a_cut_push_goes_on_where_it_was(self):
         self.fill(self.shop, 20000)

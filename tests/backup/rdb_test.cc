@@ -484,6 +484,66 @@ TEST(RdbCopy, KeepsEveryTypeAsItStands) {
   EXPECT_FALSE(keys.at("elsewhere").expires) << "an expiry is of one key";
 }
 
+// Valkey went its own way at type 22.
+TEST(RdbCopy, ReadsAValkey) {
+  const std::string timed = length(2) + text("a") + text("7") + std::string(8, '\xff') + text("b") +
+                            text("text") + little(std::uint64_t{1'795'914'181'517});
+  const auto file_of = [](const std::string& body, const std::string& version) {
+    std::string out = "VALKEY" + version + body + byte(0xff);
+    return out + little(crc64(0, as_bytes(out)));
+  };
+  const std::string notes = byte(0xfa) + text("valkey-ver") + text("9.0.0") + byte(0xf5) +
+                            text("#!lua name=x") + byte(0xfe) + length(0) + byte(0xfb) + length(3) +
+                            length(1) + byte(0xf4) + length(1) + length(2) + length(0);
+  const std::string content = file_of(
+      notes + entry(0, "text", text("v")) + byte(0xfc) + little(std::uint64_t{1700000000123}) +
+          entry(22, "timed", timed) + entry(20, "set", listpack({"a"})),
+      "080");
+  for (const std::size_t step : {std::size_t{1}, std::size_t{7}, std::size_t{SIZE_MAX}}) {
+    const auto found = copy(content, kLargest, step);
+    ASSERT_TRUE(found.has_value()) << describe(found.error());
+    EXPECT_EQ(found.value().keys.size(), 3U);
+    EXPECT_EQ(found.value().keys.at("timed").type, 22);
+    EXPECT_TRUE(found.value().keys.at("timed").value == timed);
+    EXPECT_TRUE(found.value().keys.at("timed").expires);
+    EXPECT_TRUE(copy(content, 20, step).value().keys.at("timed").too_large);
+  }
+  for (const int type : {23, 24, 25, 243}) {
+    EXPECT_EQ(copy(file_of(entry(type, "k", timed), "080")).error(), RdbError::kNewer) << type;
+  }
+  EXPECT_EQ(copy(file_of("", "081")).error(), RdbError::kNewer);
+  EXPECT_EQ(copy(file_of("", "079")).error(), RdbError::kNewer);
+  EXPECT_EQ(copy("VALKEX080").error(), RdbError::kNotRdb);
+  EXPECT_EQ(copy("REDIS0080" + byte(0xff)).error(), RdbError::kNewer);
+  EXPECT_EQ(read(file_of("", "080")).error(), RdbError::kNewer) << "it has no digest";
+}
+
+// So that servers older than the source take what they know.
+TEST(RdbCopy, ADumpIsNoNewerThanItsType) {
+  const auto version_of = [](int type, int file_version) {
+    Bytes out;
+    const std::string value = text("v");
+    const RdbKey key{.version = file_version,
+                     .key = {},
+                     .expires = {},
+                     .type = static_cast<std::uint8_t>(type),
+                     .value = as_bytes(value),
+                     .digest = {}};
+    append_dump(key, out);
+    EXPECT_EQ(out.size(), dump_size(key));
+    return std::to_integer<int>(out[out.size() - 10]);
+  };
+  EXPECT_EQ(version_of(0, 80), 9);
+  EXPECT_EQ(version_of(15, 12), 9);
+  EXPECT_EQ(version_of(16, 12), 10);
+  EXPECT_EQ(version_of(19, 11), 10);
+  EXPECT_EQ(version_of(21, 12), 11);
+  EXPECT_EQ(version_of(22, 80), 80);
+  EXPECT_EQ(version_of(25, 12), 12);
+  EXPECT_EQ(version_of(7, 12), 12) << "a module's";
+  EXPECT_EQ(version_of(0, 6), 6);
+}
+
 TEST(RdbCopy, AnyCutGivesTheSameKeys) {
   const std::string content = every_type_file();
   const auto whole = copy(content);

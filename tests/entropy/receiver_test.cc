@@ -555,6 +555,42 @@ TEST(Receiver, EitherOfTwoSecretsIsTaken) {
   }
 }
 
+// What the header alone decides is said to who signed it; nothing of what a part decrypts to is.
+TEST(Receiver, ARefusalSaysWhyWhereNothingWasDecrypted) {
+  const auto refusal = [](bool encrypted, const ReceiverPolicy& policy, bool has_key,
+                          std::chrono::nanoseconds late) {
+    const Signed sent(10, encrypted);
+    Receiver::Setup setup;
+    const ChunkKeys keys = testing::test_keys();
+    ReplayMemory memory({.window = 10min, .started = {}});
+    setup.policy = policy;
+    if (has_key) setup.keys = &keys;
+    setup.secrets.push_back(testing::test_secret());
+    setup.memory = &memory;
+    setup.wall = testing::kTestWall + late;
+    Receiver receiver(std::move(setup), SteadyTime{});
+    const Received got = testing::run(receiver, sent.stream(), testing::in_pieces(2000));
+    return decode_acknowledgement(
+               std::span<const std::byte, Acknowledgement::kEncodedSize>(got.output),
+               testing::test_secret(), sent.setup.extension->snapshot, sent.setup.extension->part)
+        .value();
+  };
+  const auto stale = refusal(true, {}, true, 11min);
+  EXPECT_EQ(stale.refusal(), Refusal::kStale);
+  EXPECT_EQ(stale.time_ms(), 1'000'000U + 11 * 60'000U);
+  EXPECT_EQ(refusal(false, {}, true, 0min).refusal(), Refusal::kPlaintext);
+  EXPECT_EQ(refusal(true, {.max_snapshot = 5}, true, 0min).refusal(), Refusal::kQuota);
+  EXPECT_EQ(refusal(true, {}, false, 0min).refusal(), Refusal::kNoKey);
+  // What another version says is no reason that we know.
+  Acknowledgement newer = Acknowledgement::refused(static_cast<Refusal>(5), 7);
+  EXPECT_EQ(newer.refusal(), Refusal::kNotSaid);
+  newer = {.status = AckStatus::kApplied, .applied = 1};
+  EXPECT_EQ(newer.refusal(), Refusal::kNotSaid) << "a count";
+  // Beyond 32 bits of milliseconds.
+  EXPECT_EQ(Acknowledgement::refused(Refusal::kStale, 1'795'914'181'517).time_ms(),
+            1'795'914'181'517U);
+}
+
 TEST(Receiver, OldAndEarlyRecordingsAreStale) {
   const auto at = [](std::int64_t minutes, WallTime started) {
     Signed sent(10);

@@ -279,6 +279,89 @@ TEST_P(Channel, WhoAnsweredBeforeAndEndsWithoutAWordIsTriedAgain) {
   EXPECT_EQ(fate_of(3, 1), PartFate::kApplied);
 }
 
+// A receiver takes nothing that was made before it started, nor ten minutes off its clock.
+TEST_P(Channel, AClockThatIsWrongCostsOneTry) {
+  start();
+  for (const auto off : {-5s, -7200s, 7200s}) {
+    SCOPED_TRACE(off.count());
+    std::vector<std::string> warnings;
+    push_.on_warning = [&](const std::string& text) { warnings.push_back(text); };
+    auto keys =
+        load_channel_keys(system_files(), {path("key"), path("iv"), {path("secret")}, false});
+    ASSERT_TRUE(keys.has_value());
+    testing::ManualClock clock(system_clock().wall_now() + off);
+    auto link = PeerLink::open(push_, std::move(keys.value()), clock, system_random(), nullptr);
+    ASSERT_TRUE(link.has_value());
+    const SendPart send = link.value()->sender();
+    for (std::uint32_t index = 0; index < 3; ++index) {
+      auto outcome = send(part_of(3, 3, index));
+      ASSERT_TRUE(outcome.has_value());
+      if (index == 0) {
+        EXPECT_EQ(outcome.value().fate, PartFate::kLater);
+        outcome = send(part_of(3, 3, index));
+        ASSERT_TRUE(outcome.has_value());
+      }
+      EXPECT_EQ(outcome.value().fate, PartFate::kApplied) << outcome.value().why;
+    }
+    ASSERT_EQ(warnings.size(), 1U);
+    EXPECT_NE(warnings[0].find(off.count() < 0 ? " s behind that of" : " s ahead of that of"),
+              std::string::npos)
+        << warnings[0];
+  }
+}
+
+TEST_P(Channel, ARefusalNamesTheWayOut) {
+  serve_.key_files.key.clear();
+  serve_.key_files.iv.clear();
+  serve_.policy.allow_plaintext = true;
+  serve_.policy.max_snapshot = 1000;
+  start();
+  const auto why = [this](bool encrypt, std::size_t commands) {
+    push_.encrypt = encrypt;
+    auto keys =
+        load_channel_keys(system_files(), {path("key"), path("iv"), {path("secret")}, false});
+    auto link =
+        PeerLink::open(push_, std::move(keys.value()), system_clock(), system_random(), nullptr);
+    const auto outcome = link.value()->sender()(part_of(commands, 10));
+    EXPECT_TRUE(outcome.has_value());
+    EXPECT_EQ(outcome.value().fate, PartFate::kRefused);
+    return outcome.value().why;
+  };
+  EXPECT_NE(why(true, 3).find("nothing to decrypt with"), std::string::npos);
+  EXPECT_NE(why(false, 300).find("--part-size"), std::string::npos);
+  server_.reset();
+  serve_.policy.allow_plaintext = false;
+  serve_.key_files.key = path("key");
+  serve_.key_files.iv = path("iv");
+  start();
+  EXPECT_NE(why(false, 3).find("takes nothing in clear"), std::string::npos);
+}
+
+// Whoever came first has all connections that one host may have.
+TEST_P(Channel, WhoFindsNoPlaceTriesAgainAndThenSaysRefused) {
+  serve_.max_per_source = 1;
+  serve_.max_connections = 1;
+  start();
+  auto taken = std::optional(connect());
+  auto keys = load_channel_keys(system_files(), {path("key"), path("iv"), {path("secret")}, false});
+  auto link =
+      PeerLink::open(push_, std::move(keys.value()), system_clock(), system_random(), nullptr);
+  const SendPart send = link.value()->sender();
+  for (const std::size_t commands : {std::size_t{3}, std::size_t{100'000}}) {
+    const auto outcome = send(part_of(commands, 100));
+    ASSERT_TRUE(outcome.has_value()) << outcome.error().message;
+    EXPECT_EQ(outcome.value().fate, PartFate::kLater);
+    EXPECT_EQ(outcome.value().kind, ErrorKind::kRefused);
+  }
+  taken.reset();
+  PartFate fate = PartFate::kLater;
+  for (int i = 0; i < 500 && fate == PartFate::kLater; ++i) {
+    std::this_thread::sleep_for(10ms);
+    fate = send(part_of(3, 3)).value().fate;
+  }
+  EXPECT_EQ(fate, PartFate::kApplied);
+}
+
 TEST_P(Channel, KeysChangeBetweenTwoConnections) {
   start();
   const auto sender = pusher();
@@ -437,6 +520,7 @@ TEST_P(Channel, WhatDoesNotFitTheSpoolHasToWait) {
 
 TEST_P(Channel, ASpoolThatCannotBeWrittenIsSaid) {
   serve_.spool_folder = folder_ + "/nowhere";
+  ASSERT_EQ(::mkdir(serve_.spool_folder.c_str(), 0700), 0);
   std::mutex mutex;
   std::vector<std::string> warnings;
   serve_.on_warning = [&](const std::string& text) {
@@ -444,6 +528,7 @@ TEST_P(Channel, ASpoolThatCannotBeWrittenIsSaid) {
     warnings.push_back(text);
   };
   start();
+  ASSERT_EQ(::rmdir(serve_.spool_folder.c_str()), 0);
   const auto report = pusher()->push(part_of(100, 40'000), series(), nullptr);
   ASSERT_TRUE(report.has_value()) << report.error().message;
   EXPECT_EQ(report.value().verdict, PushVerdict::kSinkFailed);
@@ -490,6 +575,9 @@ TEST_P(Channel, SetUpsThatDoNotFitAreRefused) {
   serve_ = good;
   serve_.key_files.secrets.clear();
   EXPECT_NE(serve_error().find("secret"), std::string::npos);
+  serve_ = good;
+  serve_.spool_folder = folder_ + "/nowhere";
+  EXPECT_NE(serve_error().find("nowhere"), std::string::npos);
   serve_ = good;
   serve_.foreign_hosts = {"host.example"};
   EXPECT_NE(serve_error().find("number"), std::string::npos);

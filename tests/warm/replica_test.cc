@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <map>
 #include <thread>
 
 #include "base/byte_reader.h"
@@ -468,6 +469,61 @@ TEST_F(Replica, WhatNoRedisSendsIsAnErrorWithAWayOut) {
   says(error_of(damaged), "checksum is wrong");
   says(error_of("$EOF:" + std::string(40, 'a') + "\r\n" + rdb_file(key) + std::string(40, 'b')),
        "does not end where it says");
+}
+
+TEST_F(Replica, NewerServersAreReadAsFarAsTheyAreKnown) {
+  const auto image = [](std::string head, const std::string& keys) {
+    std::string out = std::move(head) + keys + '\xff';
+    ByteArray<8> crc{};
+    store_integer(crc, backup::crc64(0, as_bytes(out)), Endian::kLittle);
+    return out + to_text(crc);
+  };
+  const auto entry = [](char type, const std::string& key, const std::string& value) {
+    return std::string(1, type) + rdb_text(key) + value;
+  };
+  const std::string timed = std::string(1, '\x01') + rdb_text("field") + rdb_text("value") +
+                            std::string(7, '\x01') + '\0';
+  // A Valkey 9, without a disk, and a Redis 8, with one.
+  const std::string mark(40, 'm');
+  for (const bool valkey : {true, false}) {
+    const std::string keys = entry('\0', "text", rdb_text("v")) + '\xfc' + std::string(7, '\x7f') +
+                             '\0' + entry('\0', "expires", rdb_text("v")) +
+                             (valkey ? entry('\x16', "timed", timed) : std::string());
+    OddServer server(valkey ? "$EOF:" + mark + "\r\n" + image("VALKEY080", keys) + mark
+                            : sized(image("REDIS0012", keys)),
+                     false);
+    const auto from = source(server.address());
+    const auto part = from->next();
+    ASSERT_TRUE(part.has_value()) << part.error().message;
+    ASSERT_TRUE(part.value());
+    EXPECT_EQ(part.value()->keys, valkey ? 3U : 2U);
+    RespSplitter splitter;
+    splitter.feed(part.value()->commands);
+    std::map<std::string, std::string> dumps;
+    for (auto command = splitter.next(); command.value(); command = splitter.next()) {
+      const auto& words = command.value()->words;
+      if (to_text(words[0]) == "RESTORE") dumps[to_text(words[1])] = to_text(words[3]);
+    }
+    // Versions: what a Redis 5 takes, and what only a Valkey 9 does.
+    EXPECT_EQ(dumps.at("expires")[dumps.at("expires").size() - 10], 9);
+    if (valkey) {
+      EXPECT_EQ(dumps.at("timed")[dumps.at("timed").size() - 10], 80);
+      EXPECT_TRUE(dumps.at("timed").starts_with('\x16' + timed));
+    }
+  }
+  // What is not known ends the run, and what came before is told to be good.
+  const auto error_of = [](const std::string& sync) {
+    OddServer server(sync, true);
+    const Copied copied = copy(*source(server.address()));
+    EXPECT_TRUE(copied.error);
+    return copied.error ? copied.error->message : std::string();
+  };
+  EXPECT_NE(error_of(sized(image("REDIS0013", ""))).find("RDB version 13"), std::string::npos);
+  EXPECT_NE(error_of(sized(image("VALKEY081", ""))).find("RDB version 81"), std::string::npos);
+  const std::string unknown = error_of(
+      sized(image("REDIS0012", entry('\0', "text", rdb_text("v")) + entry('\x16', "k", timed))));
+  EXPECT_NE(unknown.find("what was copied before it is good and stays"), std::string::npos)
+      << unknown;
 }
 
 TEST_F(Replica, NamesOfBigKeysAreBounded) {
