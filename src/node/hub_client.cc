@@ -517,7 +517,7 @@ class Client final : public HubClient {
   std::unique_ptr<net::StreamLoop> stream_loop_;
   std::unique_ptr<Network> network_;
   std::unique_ptr<net::StreamLoop::Timer> timer_;
-  flow::Workers workers_{1};
+  flow::Workers workers_{flow::core_count()};
   std::optional<net::StreamDriver> driver_;
 };
 
