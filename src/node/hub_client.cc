@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/backoff.h"
+#include "flow/thread.h"
 #include "flow/workers.h"
 #include "net/io_loop.h"
 #include "net/real_network.h"
@@ -76,6 +77,8 @@ class Client final : public HubClient {
         backoff_(options.first_pause, options.longest_pause),
         stream_loop_(net::make_stream_loop(loop_)) {
     loop_.run([this] {
+      // Whoever waits for a private RSA step of the workers waits for this thread first.
+      static_cast<void>(flow::ask_for_short_slices());
       network_ = net::make_network(loop_);
       timer_ = stream_loop_->make_timer();
     });

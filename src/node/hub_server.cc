@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "base/check.h"
+#include "flow/thread.h"
 #include "flow/workers.h"
 #include "net/io_loop.h"
 #include "net/real_network.h"
@@ -132,6 +133,8 @@ class Server final : public HubServer {
     SEALANE_TRY(set_groups(settings_));
     set_rights(now);
     loop_.run([this] {
+      // Whoever waits for a private RSA step of the workers waits for this thread first.
+      static_cast<void>(flow::ask_for_short_slices());
       network_ = net::make_network(loop_);
       timer_ = stream_loop_->make_timer();
     });
