@@ -15,7 +15,8 @@ namespace sealane::flow {
 // counts what it has under way.
 class Workers {
  public:
-  // Where the machine has no more threads, fewer do it all. REQUIRES: count > 0.
+  // At most so many threads, each made when a task finds all others busy. Where the machine has no
+  // more of them, fewer do it all. REQUIRES: count > 0.
   explicit Workers(std::size_t count);
   ~Workers();  // runs what was added, then ends
   Workers(const Workers&) = delete;
@@ -25,10 +26,13 @@ class Workers {
 
  private:
   void work();
+  void start_one();
   std::mutex mutex_;
   std::condition_variable added_;
   std::deque<std::function<void()>> tasks_;
   bool ending_ = false;
+  std::size_t most_;      // threads
+  std::size_t idle_ = 0;  // of them: ready for a task, or about to be
   std::vector<Thread> threads_;
 };
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/backoff.h"
+#include "flow/thread.h"
 #include "flow/workers.h"
 #include "net/io_loop.h"
 #include "net/real_network.h"
@@ -24,6 +25,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr milliseconds kPaceInterval{1};
+constexpr int kBriefJobs = 4;  // of one step on the loop's own thread; the others go to the workers
 // One word to the hub for all that was received goes with the next output, or after so many
 // messages or bytes, far below what a hub has under way to a client, or so long after the first of
 // them.
@@ -61,6 +63,7 @@ class Connection final : public net::CoreHandler<hub::ClientConnection> {
   void on_event(hub::ClientEvent event, SteadyTime now) override;
   Client& client_;
   std::optional<SteadyTime> look_again_;
+  int brief_jobs_ = 0;  // of this step
   std::optional<hub::ClientStopped> stopped_;
   std::optional<crypto::Sha256Digest> shown_;  // the hub's key
 };
@@ -74,6 +77,8 @@ class Client final : public HubClient {
         backoff_(options.first_pause, options.longest_pause),
         stream_loop_(net::make_stream_loop(loop_)) {
     loop_.run([this] {
+      // Whoever waits for a private RSA step of the workers waits for this thread first.
+      static_cast<void>(flow::ask_for_short_slices());
       network_ = net::make_network(loop_);
       timer_ = stream_loop_->make_timer();
     });
@@ -517,7 +522,7 @@ class Client final : public HubClient {
   std::unique_ptr<net::StreamLoop> stream_loop_;
   std::unique_ptr<Network> network_;
   std::unique_ptr<net::StreamLoop::Timer> timer_;
-  flow::Workers workers_{1};
+  flow::Workers workers_{flow::core_count()};
   std::optional<net::StreamDriver> driver_;
 };
 
@@ -546,6 +551,7 @@ ByteSpan Connection::next_output() {
 }
 
 void Connection::after_step(SteadyTime now) {
+  brief_jobs_ = 0;
   CoreHandler::after_step(now);
   if (!stopped_) {
     client_.push(now);
@@ -556,6 +562,11 @@ void Connection::after_step(SteadyTime now) {
 
 void Connection::on_event(hub::ClientEvent event, SteadyTime now) {
   if (auto* job = std::get_if<hub::Job>(&event)) {
+    // Outcomes must stay in order, so only where none is awaited.
+    if (brief_jobs_ < kBriefJobs && connection().jobs() == 0 && hub::is_brief(*job)) {
+      ++brief_jobs_;
+      return core().job_done(hub::run(*job), now);
+    }
     connection().run_job([this, work = std::make_shared<hub::Job>(std::move(*job))] {
       auto result = std::make_shared<hub::JobResult>(hub::run(*work));
       return [this, result] { core().job_done(std::move(*result), client_.clock.steady_now()); };

@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "base/check.h"
+#include "flow/thread.h"
 #include "flow/workers.h"
 #include "net/io_loop.h"
 #include "net/real_network.h"
@@ -26,6 +27,7 @@ constexpr int kLastBatches = 4;               // before the end; a disk that fai
 constexpr std::size_t kReadSize = 64 * 1024;  // per connection; memory once it was filled
 constexpr std::size_t kOutputHigh = 64 * 1024;        // then nothing more is fetched for a client
 constexpr milliseconds kPaceInterval{1};              // between two looks at an unconfirmed frame
+constexpr int kBriefJobs = 4;                         // of a peer's step; the others go to workers
 constexpr std::uint64_t kMaxAuditFile = 64ULL << 20;  // then it becomes audit.log.1
 constexpr std::size_t kMaxAuditWaiting = 4 << 20;     // bytes for the disk; more is counted as lost
 
@@ -81,6 +83,7 @@ class Peer final : public net::CoreHandler<hub::HubConnection> {
   std::optional<mailbox::SessionId> session_;
   std::optional<mailbox::Item> held_;  // did not fit; goes first
   mutable std::optional<SteadyTime> look_again_;
+  int brief_jobs_ = 0;  // of this step
   bool ready_ = false;
   bool upgraded_ = false;
   bool more_ = false;
@@ -130,6 +133,8 @@ class Server final : public HubServer {
     SEALANE_TRY(set_groups(settings_));
     set_rights(now);
     loop_.run([this] {
+      // Whoever waits for a private RSA step of the workers waits for this thread first.
+      static_cast<void>(flow::ask_for_short_slices());
       network_ = net::make_network(loop_);
       timer_ = stream_loop_->make_timer();
     });
@@ -551,6 +556,7 @@ void Peer::on_deadline(SteadyTime now) {
 }
 
 void Peer::after_step(SteadyTime now) {
+  brief_jobs_ = 0;
   CoreHandler::after_step(now);
   if (ready_ && (more_ || held_)) fetch(now);
   if (stopped_ && core().output_size() == 0) connection().close();
@@ -604,6 +610,11 @@ void Peer::on_event(hub::HubEvent event, SteadyTime now) {
   mailbox::Mailbox& mailbox = server_.mailbox();
   const WallTime wall = server_.clock().wall_now();
   if (auto* job = std::get_if<hub::Job>(&event)) {
+    // Outcomes must stay in order, so only where none is awaited.
+    if (brief_jobs_ < kBriefJobs && connection().jobs() == 0 && hub::is_brief(*job)) {
+      ++brief_jobs_;
+      return core().job_done(hub::run(*job), now);
+    }
     connection().run_job([this, work = std::make_shared<hub::Job>(std::move(*job))] {
       auto result = std::make_shared<hub::JobResult>(hub::run(*work));
       return [this, result] { core().job_done(std::move(*result), server_.clock().steady_now()); };

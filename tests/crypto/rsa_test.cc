@@ -8,6 +8,8 @@
 
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <thread>
+#include <vector>
 
 namespace sealane::crypto {
 namespace {
@@ -152,6 +154,26 @@ TEST(Rsa, DamageIsRefusedWhereverItIs) {
   EXPECT_FALSE(key.decrypt(ByteSpan(cipher).first(255)).has_value());
   EXPECT_FALSE(key.decrypt({}).has_value());
   EXPECT_FALSE(private_key("B").decrypt(cipher).has_value());
+  // What failed leaves nothing behind for the next block, nor does a label.
+  EXPECT_EQ(key.decrypt(cipher).value(), to_bytes(as_bytes("hello")));
+  const Bytes labelled = key.public_key().encrypt(as_bytes("hello"), as_bytes("label"));
+  EXPECT_FALSE(key.decrypt(labelled).has_value());
+  EXPECT_EQ(key.decrypt(labelled, as_bytes("label")).value(), to_bytes(as_bytes("hello")));
+  EXPECT_EQ(key.decrypt(cipher).value(), to_bytes(as_bytes("hello")));
+}
+
+TEST(Rsa, OneKeyServesManyThreads) {
+  const RsaPrivateKey key = private_key("A");
+  std::vector<std::thread> threads;
+  for (int number = 0; number < 8; ++number) {
+    threads.emplace_back([&key, number] {
+      const Bytes plain(20, static_cast<std::byte>(number));
+      for (int i = 0; i < 10; ++i) {
+        EXPECT_EQ(key.decrypt(key.public_key().encrypt(plain)).value(), plain);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ TEST(Workers, RunEveryTaskOnceAlsoThoseLeftAtTheEnd) {
 }
 
 TEST(Workers, WorkSideBySide) {
-  Workers workers(2);
+  Workers workers(2);  // the second thread is made when it is needed
   std::latch both(2);  // with one thread alone this never ends
   std::latch done(2);
   for (int i = 0; i < 2; ++i) {

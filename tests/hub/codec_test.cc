@@ -223,6 +223,19 @@ TEST(Sizes, AreThoseOfTheFormat) {
   EXPECT_EQ(max_plain_size(512) - C2cMessage::kHeaderSize, 24113u);
 }
 
+TEST(Jobs, BriefIsToEncryptOneBlock) {
+  const auto key = std::make_shared<const crypto::RsaPrivateKey>(
+      crypto::RsaPrivateKey::from_pem(as_bytes(capture().private_pems.at("A"))).value());
+  const auto shown = std::make_shared<const crypto::RsaPublicKey>(key->public_key());
+  const auto encrypt = [&](std::size_t size) {
+    return Job{.number = {}, .work = EncryptJob{.key = shown, .plain = Bytes(size)}};
+  };
+  EXPECT_TRUE(is_brief(encrypt(kPlainBlockSize)));
+  EXPECT_FALSE(is_brief(encrypt(kPlainBlockSize + 1)));
+  EXPECT_FALSE(is_brief({.number = {}, .work = DecryptJob{.key = key, .cipher = Bytes(256)}}));
+  EXPECT_FALSE(is_brief({.number = {}, .work = SignJob{.key = key, .message = Bytes(1)}}));
+}
+
 TEST(Jobs, BlocksOfAnySizeOpenAndADamagedOneSpoilsAll) {
   const auto key = std::make_shared<const crypto::RsaPrivateKey>(
       crypto::RsaPrivateKey::from_pem(as_bytes(capture().private_pems.at("A"))).value());
