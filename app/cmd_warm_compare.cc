@@ -61,7 +61,7 @@ class CompareRun {
         context_.console.note((flags_.dry_run ? "would send " : "sent ") +
                               std::to_string(first.to_send.size()) + " keys");
       }
-      return verdict(first.report, 0, 0);
+      return verdict(first.report, nlohmann::json::object());
     }
     return repair(*here, *there, std::move(first));
   }
@@ -124,27 +124,35 @@ class CompareRun {
     SEALANE_TRY(const warm::Comparison second,
                 warm::compare(here, there, options_, context_.random));
     print(second.report);
-    return verdict(second.report, keys, sent.bytes);
+    return verdict(
+        second.report,
+        {{"keys_sent", keys}, {"bytes_sent", sent.bytes}, {"before", found(first.report)}});
   }
 
-  Result<int, Error> verdict(const warm::CompareReport& report, std::uint64_t sent_keys,
-                             std::uint64_t sent_bytes) {
-    const bool equal = report.total() == 0;
-    nlohmann::json message = {{"keys_here", report.keys_here},
-                              {"keys_there", report.keys_there},
-                              {"unconfirmed", report.unconfirmed},
-                              {"passes", report.passes},
-                              {"rounds", report.rounds},
-                              {"reconcile_bytes", report.reconcile_bytes},
-                              {"full_copy_bytes", report.full_copy_bytes},
-                              {"keys_sent", sent_keys},
-                              {"bytes_sent", sent_bytes},
-                              {"dry_run", flags_.dry_run},
-                              {"equal", equal}};
+  static nlohmann::json found(const warm::CompareReport& report) {
+    nlohmann::json out = {{"keys_here", report.keys_here},
+                          {"keys_there", report.keys_there},
+                          {"unconfirmed", report.unconfirmed},
+                          {"passes", report.passes},
+                          {"rounds", report.rounds},
+                          {"reconcile_bytes", report.reconcile_bytes},
+                          {"full_copy_bytes", report.full_copy_bytes}};
     for (std::size_t i = 0; i < report.differences.size(); ++i) {
-      message[std::string(difference_name(static_cast<warm::Difference>(i)))] =
-          report.differences[i];
+      out[std::string(difference_name(static_cast<warm::Difference>(i)))] = report.differences[i];
     }
+    return out;
+  }
+
+  // `repaired`: what was sent, and what was found before it was.
+  Result<int, Error> verdict(const warm::CompareReport& report, const nlohmann::json& repaired) {
+    const bool equal = report.total() == 0;
+    nlohmann::json message = found(report);
+    message["keys_sent"] = 0;
+    message["bytes_sent"] = 0;
+    message["before"] = nullptr;
+    message["dry_run"] = flags_.dry_run;
+    message["equal"] = equal;
+    message.update(repaired);
     context_.console.emit("warm_compare", std::move(message));
     if (equal) {
       context_.console.print("equal\n");
