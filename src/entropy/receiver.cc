@@ -157,13 +157,13 @@ void Receiver::on_snapshot_header(SteadyTime now) {
     }
   }
   const bool is_signed = header.extension.has_value();
-  if (is_signed) header_ = std::move(header);  // so that it is answered
+  if (is_signed) header_ = header;  // so that a refusal is answered
   if (encrypted && !cipher_) return refuse(Reason::kNoKey);
   if (total > kMaxTotal) return refuse(Reason::kTotalLenTooLarge);
   if (forged || (!is_signed && setup_.policy.require_authenticated)) {
     return refuse(Reason::kUnauthenticated);
   }
-  if (!is_signed) header_ = std::move(header);
+  header_ = std::move(header);
   if (!encrypted && !setup_.policy.allow_plaintext) return refuse(Reason::kPlaintextRefused);
   if (total > setup_.policy.max_snapshot) return refuse(Reason::kQuota);
 
