@@ -855,7 +855,8 @@ Command listen_command() {
   flags->link.add_to(options);
   options.push_back({.names = "--exec",
                      .value_name = "COMMAND",
-                     .help = "Run it for each message, on its standard input; who sent it is in "
+                     .help = "Run it for each message, without a shell (sh -c '…' is one), on its "
+                             "standard input; who sent it is in "
                              "MESSAGE_FROM, MESSAGE_NAME and MESSAGE_SEALED",
                      .variable = &flags->exec});
   options.push_back({.names = "--files",
