@@ -150,6 +150,38 @@ void compute() {
   }
 }
 
+// Others that fill all cores: from the start, or once `when` is set; to the end of its life.
+class Others {
+ public:
+  explicit Others(const std::atomic<bool>* when = nullptr) {
+    for (unsigned i = 0; i < 2 * core_count(); ++i) {
+      threads_.emplace_back([this, when] {
+        one_ = this_thread();
+        while (when != nullptr && !*when && !done_)
+          std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        while (!done_) compute();
+      });
+    }
+  }
+  ~Others() { end(); }
+  Others(const Others&) = delete;
+  Others& operator=(const Others&) = delete;
+  void end() {
+    done_ = true;
+    for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
+  }
+  ThreadId one() const {
+    while (one_ == 0) std::this_thread::yield();
+    return one_;
+  }
+
+ private:
+  std::atomic<bool> done_{false};
+  std::atomic<ThreadId> one_{0};
+  std::vector<std::thread> threads_;
+};
+
 TEST(OrderedStage, StopsGivingWayWhereOthersTakeAll) {
   class ComputingLane final : public Lane {
    public:
@@ -160,13 +192,7 @@ TEST(OrderedStage, StopsGivingWayWhereOthersTakeAll) {
     }
     Result<void, Error> give(std::uint64_t) override { return success(); }
   };
-  std::atomic<bool> done{false};
-  std::vector<std::thread> others;
-  for (unsigned i = 0; i < 2 * core_count(); ++i) {
-    others.emplace_back([&] {
-      while (!done) compute();
-    });
-  }
+  Others others;
   std::vector<std::unique_ptr<Lane>> lanes;
   for (unsigned i = 0; i < core_count() + 1; ++i)
     lanes.push_back(std::make_unique<ComputingLane>());
@@ -174,8 +200,7 @@ TEST(OrderedStage, StopsGivingWayWhereOthersTakeAll) {
   const auto start = steady_clock::now();
   run_ordered(lanes, GiveOrder::kOrdered, halt, Precedence::kOthersFirst);
   const auto took = steady_clock::now() - start;
-  done = true;
-  for (std::thread& other : others) other.join();
+  others.end();
   EXPECT_TRUE(halt.result().has_value());
   // What others leave is 1/700 of a core: giving way to the end takes minutes.
   EXPECT_LT(took, std::chrono::seconds(40));
@@ -201,46 +226,29 @@ TEST(OrderedStage, LiftsALaneThatIsStuckInItsItemWhereItMay) {
    private:
     std::atomic<bool>& full_;
   };
-  std::atomic<bool> done{false};
-  std::vector<std::thread> others;
-  for (unsigned i = 0; i < 2 * core_count(); ++i) {
-    others.emplace_back([&] {
-      while (!full && !done) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-      while (!done) compute();
-    });
-  }
+  Others others(&full);
   std::vector<std::unique_ptr<Lane>> lanes;
   lanes.push_back(std::make_unique<LongLane>(full));
   Halt halt;
   const auto start = steady_clock::now();
   run_ordered(lanes, GiveOrder::kOrdered, halt, Precedence::kOthersFirst);
   const auto took = steady_clock::now() - start;
-  done = true;
-  for (std::thread& other : others) other.join();
+  others.end();
   EXPECT_TRUE(halt.result().has_value());
   // A third of a core is its share; half a second of work at 1/700 would take minutes.
   EXPECT_LT(took, std::chrono::seconds(40));
 }
 
 TEST(Thread, CountsWhoWantsACoreAndSeesAFullMachine) {
-  std::atomic<bool> done{false};
-  std::atomic<ThreadId> one{0};
-  std::vector<std::thread> others;
-  for (unsigned i = 0; i < 2 * core_count(); ++i) {
-    others.emplace_back([&] {
-      one = this_thread();
-      while (!done) compute();
-    });
-  }
-  while (one == 0) std::this_thread::yield();
+  Others others;
+  const ThreadId one = others.one();
   const auto running = others_running();
   if (running.has_value()) {
     EXPECT_GE(*running, core_count());
     EXPECT_TRUE(cores_are_taken());
     EXPECT_TRUE(has_work(one));
   }
-  done = true;
-  for (std::thread& other : others) other.join();
+  others.end();
   EXPECT_FALSE(has_work(one));  // it is gone
 }
 
