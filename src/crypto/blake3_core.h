@@ -62,7 +62,9 @@ struct LaneCode {
 };
 // What this CPU has, widest first; nothing when SEALANE_CPU=generic.
 std::span<const LaneCode> available_lane_code();
-// The same for one message, on every CPU.
+// The same for eight messages. REQUIRES: x86-64 with AVX2.
+void run_avx2(const LaneInput& input, std::byte* out);
+// For one message, on every CPU.
 void run_one_lane(const LaneInput& input, std::byte* out);
 
 }  // namespace sealane::crypto::blake3_core

@@ -16,13 +16,6 @@ namespace sse41 {
 #include "crypto/blake3_lanes.inc"
 }  // namespace sse41
 
-namespace avx2 {
-#define SEALANE_LANES 8
-#define SEALANE_LANE_ROTATES false
-#define SEALANE_LANE_TARGET "avx2"
-#include "crypto/blake3_lanes.inc"
-}  // namespace avx2
-
 namespace avx512 {
 #define SEALANE_LANES 16
 #define SEALANE_LANE_ROTATES true
@@ -30,7 +23,7 @@ namespace avx512 {
 #include "crypto/blake3_lanes.inc"
 }  // namespace avx512
 
-constexpr LaneCode kLaneCode[] = {{16, &avx512::run}, {8, &avx2::run}, {4, &sse41::run}};
+constexpr LaneCode kLaneCode[] = {{16, &avx512::run}, {8, &run_avx2}, {4, &sse41::run}};
 
 std::size_t unusable_on_this_cpu() {
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
