@@ -280,8 +280,8 @@ Result<bool, ArchiveError> ArchiveReader::read_entry() {
   in.text();                       // table space
   if (minor_ >= 14) in.text();     // access method
   if (minor_ >= 16) in.integer();  // kind of relation
-  in.text();                       // owner
-  in.text();                       // "with oids"
+  const auto owner = in.text();
+  in.text();  // "with oids"
   const auto dependency = in.text();
   for (auto next = dependency; next && !in.bad(); next = in.text()) {
   }                           // ended by none
@@ -296,7 +296,9 @@ Result<bool, ArchiveError> ArchiveReader::read_entry() {
   if (rows_ != nullptr) {
     const ByteSpan rest = ByteSpan(pending_).subspan(offset_);
     rows_->entry({.dump_id = dump_id,
+                  .tag = tag.value_or(""),
                   .description = description.value_or(""),
+                  .owner = owner.value_or(""),
                   .definition = definition.value_or(""),
                   .dependency = dependency.value_or(""),
                   .data = rest.first(rest.size() - in.remaining())});

@@ -68,7 +68,9 @@ class ArchiveReader {
     // An entry as it is written, in front of want().
     struct Entry {
       std::int64_t dump_id = 0;
+      std::string_view tag;  // the name of what it is about
       std::string_view description;
+      std::string_view owner;
       std::string_view definition;
       std::string_view dependency;  // the first one, a dump id; of a table's rows it is the table
       ByteSpan data;

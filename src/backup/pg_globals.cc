@@ -11,6 +11,9 @@ bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; 
 struct Token {
   enum class Kind : std::uint8_t { kWord, kQuotedName, kString, kSign } kind = Kind::kSign;
   std::string text;
+  // Its place in the statement.
+  std::size_t begin = 0;
+  std::size_t end = 0;
 };
 struct Statement {
   std::string_view text;  // with its semicolon
@@ -30,6 +33,8 @@ class Splitter {
     const std::string_view start = rest_;
     while (!rest_.empty()) {
       const char c = rest_[0];
+      const std::size_t before = statement.tokens.size();
+      const std::size_t begin = start.size() - rest_.size();
       if (c == ';') {
         rest_.remove_prefix(1);
         statement.text = start.substr(0, start.size() - rest_.size());
@@ -53,8 +58,12 @@ class Splitter {
         // A psql command or variable, a dollar quote, a comment: pg_dumpall writes none in here.
         return GlobalsError::kMalformed;
       } else {
-        statement.tokens.push_back({Token::Kind::kSign, std::string(1, c)});
+        statement.tokens.push_back({.kind = Token::Kind::kSign, .text = std::string(1, c)});
         rest_.remove_prefix(1);
+      }
+      if (statement.tokens.size() > before) {
+        statement.tokens.back().begin = begin;
+        statement.tokens.back().end = start.size() - rest_.size();
       }
     }
     return GlobalsError::kMalformed;  // no semicolon
@@ -78,7 +87,7 @@ class Splitter {
     }
   }
   void take_word(Statement& statement) {
-    Token token{Token::Kind::kWord, {}};
+    Token token{.kind = Token::Kind::kWord, .text = {}};
     while (!rest_.empty() && is_word(rest_[0])) {
       const char c = rest_[0];
       token.text += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
@@ -95,7 +104,8 @@ class Splitter {
           ++i;
           continue;
         }
-        statement.tokens.push_back({Token::Kind::kString, std::string(rest_.substr(0, i + 1))});
+        statement.tokens.push_back(
+            {.kind = Token::Kind::kString, .text = std::string(rest_.substr(0, i + 1))});
         rest_.remove_prefix(i + 1);
         return true;
       }
@@ -103,7 +113,7 @@ class Splitter {
     return false;
   }
   bool take_name(Statement& statement) {
-    Token token{Token::Kind::kQuotedName, {}};
+    Token token{.kind = Token::Kind::kQuotedName, .text = {}};
     for (std::size_t i = 1; i < rest_.size(); ++i) {
       if (rest_[i] == '"') {
         if (i + 1 < rest_.size() && rest_[i + 1] == '"') {
@@ -216,6 +226,45 @@ Result<Globals, GlobalsError> select_globals(std::string_view dump,
     } else {
       ++result.skipped;
     }
+  }
+}
+
+Result<std::string, GlobalsError> settings_for_database(std::string_view entries,
+                                                        std::string_view database) {
+  std::string script;
+  Splitter splitter(entries);
+  for (;;) {
+    SEALANE_TRY(const auto statement, splitter.next());
+    if (!statement) return script;
+    std::optional<std::size_t> name;  // the token that is the database's
+    if (starts(*statement, {"alter", "database"})) {
+      if (name_at(*statement, 3) != "set" && name_at(*statement, 3) != "connection") continue;
+      name = 2;
+    } else if (starts(*statement, {"alter", "role"})) {
+      if (name_at(*statement, 3) == "in" && name_at(*statement, 4) == "database") name = 5;
+    } else if (starts(*statement, {"comment", "on", "database"})) {
+      name = 3;
+    } else if (starts(*statement, {"grant"}) || starts(*statement, {"revoke"}) ||
+               starts(*statement, {"security", "label"})) {
+      const auto& tokens = statement->tokens;
+      for (std::size_t i = 0; i + 2 < tokens.size() && !name; ++i) {
+        if (tokens[i].kind == Token::Kind::kWord && tokens[i].text == "on" &&
+            name_at(*statement, i + 1) == "database") {
+          name = i + 2;
+        }
+      }
+    } else if (starts(*statement, {"set", "session", "authorization"}) ||
+               starts(*statement, {"reset", "session", "authorization"})) {
+      // Around what somebody else has granted.
+      script.append(statement->text).append("\n");
+      continue;
+    }
+    if (!name || !name_at(*statement, *name)) return GlobalsError::kUnknownStatement;
+    const Token& old = statement->tokens[*name];
+    script.append(statement->text.substr(0, old.begin))
+        .append(database)
+        .append(statement->text.substr(old.end))
+        .append("\n");
   }
 }
 

@@ -1,6 +1,7 @@
 #pragma once
-// The roles of a PostgreSQL server as `pg_dumpall --globals-only` writes them: cut into statements,
-// so that a restore adds what is missing and changes nobody who is there.
+// What belongs to a PostgreSQL server or to a database as a whole, in the words of its tools: the
+// roles as `pg_dumpall --globals-only` writes them, cut into statements, so that a restore adds
+// what is missing and changes nobody who is there; and a database's settings and rights.
 #include <cstdint>
 #include <set>
 #include <string>
@@ -29,5 +30,12 @@ struct Globals {
 Result<Globals, GlobalsError> select_globals(std::string_view dump,
                                              const std::set<std::string>& roles,
                                              const std::set<std::string>& databases);
+
+// Settings, rights and comment of a database, as the entries of an archive hold them that only
+// `pg_restore --create` runs: the same statements for `database`, the name of another one as SQL
+// has it. What cannot be changed from within, or is no such thing (being a template), is left out.
+// kUnknownStatement for anything that no such entry holds.
+Result<std::string, GlobalsError> settings_for_database(std::string_view entries,
+                                                        std::string_view database);
 
 }  // namespace sealane::backup

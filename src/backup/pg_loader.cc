@@ -24,19 +24,21 @@ Error failed(std::string message) { return {ErrorKind::kFailed, std::move(messag
 
 Result<std::unique_ptr<PgLoader>, Error> PgLoader::start(const PgConnection& connection,
                                                          ToolCommand command,
+                                                         PgDatabaseEntries& database,
                                                          flow::Cancellation& cancel) {
   command.arguments = {"--exit-on-error", "--no-tablespaces", "--no-password",
                        "--dbname=" + connection.database_argument()};
   command.pipe_input = true;
   SEALANE_TRY(auto tool, Tool::start(command, &cancel));
   return std::unique_ptr<PgLoader>(
-      new PgLoader(connection, std::move(command), cancel, std::move(tool)));
+      new PgLoader(connection, std::move(command), database, cancel, std::move(tool)));
 }
 
-PgLoader::PgLoader(const PgConnection& connection, ToolCommand command, flow::Cancellation& cancel,
-                   std::unique_ptr<Tool> tool)
+PgLoader::PgLoader(const PgConnection& connection, ToolCommand command, PgDatabaseEntries& database,
+                   flow::Cancellation& cancel, std::unique_ptr<Tool> tool)
     : connection_(connection),
       command_(std::move(command)),
+      database_(database),
       cancel_(cancel),
       tool_(std::move(tool)),
       pool_(kIntegerRoom + kPieceSize, kPieces) {
@@ -83,6 +85,7 @@ void PgLoader::entry(const Entry& entry) {
   if (what == "ENCODING" || what == "STDSTRINGS" || what == "SEARCHPATH") {
     settings_.push_back(to_bytes(entry.data));
   }
+  keep_of_database(entry);
   // The check of a domain may look at other rows as well, and any column may be of one.
   if (what == "DOMAIN" && entry.definition.find("CHECK (") != std::string_view::npos) {
     one_only_ = true;
@@ -94,6 +97,26 @@ void PgLoader::entry(const Entry& entry) {
       entry.definition.find("CHECK (") == std::string_view::npos &&
       entry.definition.find("INHERITS (") == std::string_view::npos) {
     independent_.push_back(static_cast<std::uint64_t>(entry.dump_id));
+  }
+}
+
+void PgLoader::keep_of_database(const Entry& entry) {
+  const std::string_view what = entry.description;
+  if (what == "DATABASE") database_.owner = std::string(entry.owner);
+  if (what == "ENCODING" || what == "STDSTRINGS") {
+    database_.session.append(entry.definition);
+  }
+  const bool is_of_database = what == "DATABASE PROPERTIES" ||
+                              ((what == "ACL" || what == "COMMENT" || what == "SECURITY LABEL") &&
+                               entry.tag.starts_with("DATABASE "));
+  if (!is_of_database) return;
+  database_.too_large =
+      database_.too_large ||
+      entry.definition.size() > PgDatabaseEntries::kMaxSize - database_.statements.size();
+  if (database_.too_large) {
+    database_.statements.clear();
+  } else {
+    database_.statements.append(entry.definition).append("\n");
   }
 }
 

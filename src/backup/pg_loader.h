@@ -27,15 +27,27 @@
 
 namespace sealane::backup {
 
+// What an archive says of its database as a whole, which pg_restore leaves out where it does not
+// make the database itself.
+struct PgDatabaseEntries {
+  static constexpr std::size_t kMaxSize = 1024 * 1024;
+  std::string session;     // statements in front of the others: encoding, string syntax
+  std::string statements;  // settings, rights, comment
+  std::string owner;       // a name as it is
+  bool too_large = false;  // then nothing of them is kept
+};
+
 // write() may come from any thread, one at a time; interrupt() at any time.
 class PgLoader final : public Target::Stream, private ArchiveReader::RowReader {
  public:
   // Rows of one table that go to one connection before a second one is opened.
   static constexpr std::size_t kLargeTable = 8 * 1024 * 1024;
 
-  // `command` starts pg_restore; it connects as `connection` does.
+  // `command` starts pg_restore; it connects as `connection` does. `database` is filled while the
+  // archive is written; must outlive this.
   static Result<std::unique_ptr<PgLoader>, Error> start(const PgConnection& connection,
                                                         ToolCommand command,
+                                                        PgDatabaseEntries& database,
                                                         flow::Cancellation& cancel);
   ~PgLoader() override;
   Result<void, Error> write(ByteSpan data) override;
@@ -63,8 +75,8 @@ class PgLoader final : public Target::Stream, private ArchiveReader::RowReader {
     std::optional<flow::Thread> thread;
   };
 
-  PgLoader(const PgConnection& connection, ToolCommand command, flow::Cancellation& cancel,
-           std::unique_ptr<Tool> tool);
+  PgLoader(const PgConnection& connection, ToolCommand command, PgDatabaseEntries& database,
+           flow::Cancellation& cancel, std::unique_ptr<Tool> tool);
 
   // ArchiveReader::RowReader
   std::optional<std::size_t> want(std::string_view schema, std::string_view name,
@@ -76,6 +88,7 @@ class PgLoader final : public Target::Stream, private ArchiveReader::RowReader {
   void header(ByteSpan data, std::uint8_t integer_size) override;
   void entry(const Entry& entry) override;
 
+  void keep_of_database(const Entry& entry);
   void start_second();
   void send(ByteSpan data);
   void send_piece(std::size_t size, bool whole_rows);
@@ -88,6 +101,7 @@ class PgLoader final : public Target::Stream, private ArchiveReader::RowReader {
 
   const PgConnection& connection_;
   const ToolCommand command_;
+  PgDatabaseEntries& database_;
   flow::Cancellation& cancel_;
   std::unique_ptr<Tool> tool_;
   ArchiveReader reader_{this};

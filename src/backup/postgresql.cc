@@ -14,6 +14,7 @@
 #include "backup/pg_loader.h"
 #include "backup/pg_rows.h"
 #include "backup/pg_target.h"
+#include "backup/sql_identifier.h"
 #include "flow/thread.h"
 
 namespace sealane::backup {
@@ -483,17 +484,22 @@ class PgTarget final : public Target {
     session_.reset();  // a role may be allowed one connection only
     ToolCommand command = connection_.command("pg_restore");
     add_server_settings(command, kRestoreSettings);
-    SEALANE_TRY(auto loader, PgLoader::start(connection_, std::move(command), context_.cancel));
+    database_entries_ = {};
+    SEALANE_TRY(auto loader, PgLoader::start(connection_, std::move(command), database_entries_,
+                                             context_.cancel));
     return std::unique_ptr<Stream>(std::move(loader));
   }
 
   Result<void, Error> finish() override {
-    if (statistics_ == PgStatistics::kLeave) return success();
     SEALANE_TRY(PgSession * session, this->session());
-    // Nothing is lost without them; warnings about tables of others are no failure.
-    SEALANE_TRY(session->execute("ANALYZE"));
-    return session->execute(std::string(kWaitForDisk));
+    if (statistics_ == PgStatistics::kCollect) {
+      // Nothing is lost without them; warnings about tables of others are no failure.
+      SEALANE_TRY(session->execute("ANALYZE"));
+      SEALANE_TRY(session->execute(std::string(kWaitForDisk)));
+    }
+    return restore_settings(*session);
   }
+  std::vector<std::string> warnings() const override { return warnings_; }
 
   Result<std::optional<Fingerprint>, Error> fingerprint() override {
     SEALANE_TRY(PgSession * session, this->session());
@@ -521,6 +527,46 @@ class PgTarget final : public Target {
     return session_.get();
   }
 
+  // What the archive says of the database as a whole. Last, and by the session that computes the
+  // fingerprint: to others a setting would apply at once. The data is there, so nothing in here is
+  // a failure but an interruption.
+  Result<void, Error> restore_settings(PgSession& session) {
+    const PgDatabaseEntries& entries = database_entries_;
+    const std::string database = quoted_identifier(connection_.database());
+    SEALANE_TRY(const std::string owner_hex, session.value(R"(
+      SELECT pg_catalog.encode(pg_catalog.convert_to(
+               pg_catalog.pg_get_userbyid(datdba)::pg_catalog.text, 'UTF8'), 'hex')
+      FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"));
+    const std::string owner = to_text(from_hex(owner_hex).value_or(Bytes()));
+    if (!entries.owner.empty() && owner != entries.owner) {
+      warnings_.push_back("the database belonged to the role " + printable(entries.owner) +
+                          " and belongs to " + printable(owner) +
+                          " here; if that is not meant, run ALTER DATABASE " + printable(database) +
+                          " OWNER TO " + printable(quoted_identifier(entries.owner)));
+    }
+    const auto statements = entries.too_large
+                                ? Result<std::string, GlobalsError>(GlobalsError::kUnknownStatement)
+                                : settings_for_database(entries.statements, database);
+    if (!statements.has_value()) {
+      not_restored("they cannot be understood");
+      return success();
+    }
+    if (statements.value().empty()) return success();
+    auto done = session.execute("BEGIN; " + entries.session + statements.value() +
+                                "COMMIT; RESET client_encoding; "
+                                "SET standard_conforming_strings = on");
+    if (done.has_value()) return done;
+    if (done.error().kind == ErrorKind::kInterrupted) return done;
+    session_.reset();
+    not_restored(done.error().message);
+    return success();
+  }
+  void not_restored(const std::string& why) {
+    warnings_.push_back(
+        "the settings and rights of the database itself are not restored: " + why +
+        "; restore the stream \"database\" to a file, and `pg_restore --create --schema-only -f - "
+        "FILE` shows them at its start");
+  }
   // Roles: held until complete, then only what is missing is run, in one transaction.
   class GlobalsSink final : public Stream {
    public:
@@ -585,6 +631,8 @@ class PgTarget final : public Target {
   PgStatistics statistics_;
   DriverContext& context_;
   std::unique_ptr<PgSession> session_;
+  PgDatabaseEntries database_entries_;
+  std::vector<std::string> warnings_;
 };
 
 }  // namespace

@@ -195,6 +195,7 @@ Result<RestoreResult, Error> run_restore(DirectoryRepository& repository,
     }
     return error;
   }
+  for (const std::string& warning : target.warnings()) observer.warning(warning);
   if (request.compare && expected) {
     observer.stage({.name = "comparing with the fingerprint", .counters = nullptr, .total = {}});
     SEALANE_TRY(result.found, target.fingerprint());

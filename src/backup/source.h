@@ -109,6 +109,8 @@ class Target {
   // After all streams: makes it live (rename of a file, start of a server).
   virtual Result<void, Error> finish() = 0;
   virtual Result<std::optional<Fingerprint>, Error> fingerprint() = 0;
+  // After finish(): what could not be brought back though all data was, a sentence each.
+  virtual std::vector<std::string> warnings() const { return {}; }
 
  protected:
   FingerprintLevel level_ = FingerprintLevel::kContent;

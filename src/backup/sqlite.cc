@@ -11,6 +11,7 @@
 
 #include "backup/blake3_writer.h"
 #include "backup/fingerprint.h"
+#include "backup/sql_identifier.h"
 #include "backup/sqlite_vfs.h"
 #include "backup/url.h"
 #include "base/byte_reader.h"
@@ -283,15 +284,6 @@ Result<Fingerprint::Item, Error> hash_rows(const Connection& connection, std::st
   }
 }
 
-std::string quoted(std::string_view identifier) {
-  std::string out = "\"";
-  for (const char c : identifier) {
-    if (c == '"') out += '"';
-    out += c;
-  }
-  return out + '"';
-}
-
 struct Columns {
   std::string list;
   int count = 0;
@@ -307,7 +299,7 @@ Result<Columns, Error> column_list(const Connection& connection, const std::stri
     SEALANE_TRY(const bool row, statement.step());
     if (!row) return columns;
     if (columns.count++ > 0) columns.list += ", ";
-    columns.list += quoted(statement.text(0));
+    columns.list += quoted_identifier(statement.text(0));
   }
 }
 
@@ -315,7 +307,7 @@ Result<Fingerprint::Item, Error> hash_table(const Connection& connection, const 
                                             bool utf8) {
   SEALANE_TRY(const Columns columns, column_list(connection, table));
   // NOT INDEXED: the rows of the table itself, in key order, not those that an index claims.
-  const std::string from = " FROM main." + quoted(table) + " NOT INDEXED";
+  const std::string from = " FROM main." + quoted_identifier(table) + " NOT INDEXED";
   // A function takes fewer arguments than a table may have columns.
   if (columns.count >= sqlite3_limit(connection.get(), SQLITE_LIMIT_FUNCTION_ARG, -1)) {
     return hash_rows(connection, table, "SELECT " + columns.list + from, utf8);
@@ -366,8 +358,8 @@ Result<Fingerprint, Error> fingerprint_of(const Connection& connection, Fingerpr
   items.push_back(std::move(schema));
   for (const std::string& table : tables) {
     if (level == FingerprintLevel::kStructure) {
-      SEALANE_TRY(auto rows,
-                  Statement::prepare(connection, "SELECT count(*) FROM main." + quoted(table)));
+      SEALANE_TRY(auto rows, Statement::prepare(connection, "SELECT count(*) FROM main." +
+                                                                quoted_identifier(table)));
       SEALANE_TRY(const bool row, rows.step());
       SEALANE_CHECK(row);
       items.push_back({table, static_cast<std::uint64_t>(rows.integer(0)), ""});

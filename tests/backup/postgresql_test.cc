@@ -394,6 +394,70 @@ TEST_F(PostgreSql, ServerIsAskedWhereTheArchiveDoesNotTell) {
   EXPECT_EQ(round_trip(taken.value(), server->server->target()), "");
 }
 
+TEST_F(PostgreSql, SettingsAndRightsOfTheDatabaseComeBack) {
+  const std::string db = fresh_database("settings_source");
+  sql("postgres", R"(
+    DROP ROLE IF EXISTS settings_app, settings_owner;
+    CREATE ROLE settings_app; CREATE ROLE settings_owner;
+    ALTER DATABASE settings_source OWNER TO settings_owner;
+    ALTER DATABASE settings_source SET work_mem = '7MB';
+    ALTER DATABASE settings_source SET application_name = E'a''b\\c;d';
+    ALTER DATABASE settings_source SET default_transaction_read_only = on;
+    ALTER ROLE settings_app IN DATABASE settings_source SET search_path = 'a b', public;
+    ALTER DATABASE settings_source CONNECTION LIMIT 50;
+    COMMENT ON DATABASE settings_source IS 'it''s';
+    REVOKE ALL ON DATABASE settings_source FROM PUBLIC;
+    GRANT CONNECT ON DATABASE settings_source TO settings_app WITH GRANT OPTION;)");
+  sql(db,
+      "SET default_transaction_read_only = off; CREATE TABLE t AS SELECT generate_series(1, 1000) "
+      "AS a");
+  auto taken = take(url(db));
+  ASSERT_TRUE(taken.has_value()) << taken.error().message;
+  const auto settings_of = [](const std::string& name) {
+    return sql(
+        "postgres",
+        "SELECT s.setrole::regrole, s.setconfig FROM pg_db_role_setting s JOIN pg_database d "
+        "ON d.oid = s.setdatabase WHERE d.datname = '" +
+            name +
+            "' ORDER BY 1; SELECT d.datconnlimit, shobj_description(d.oid, 'pg_database'), "
+            "(SELECT string_agg(a.privilege_type || ' ' || a.grantee::regrole || "
+            "a.is_grantable, ', ' ORDER BY a.privilege_type) FROM aclexplode(d.datacl) a "
+            "WHERE a.grantee <> d.datdba) FROM pg_database d WHERE d.datname = '" +
+            name + "'");
+  };
+  const std::string settings = settings_of(db);
+  EXPECT_NE(settings.find("settings_app|{\"search_path=\\\"a b\\\", public\"}"), std::string::npos)
+      << settings;
+
+  const std::string copy = fresh_database("settings_target");
+  auto target = open_postgresql_target(url(copy), context());
+  ASSERT_TRUE(target.has_value()) << target.error().message;
+  EXPECT_EQ(round_trip(taken.value(), *target.value()), "");
+  EXPECT_EQ(settings_of(copy), settings);
+  ASSERT_EQ(target.value()->warnings().size(), 1u);
+  EXPECT_NE(target.value()->warnings()[0].find(
+                "belonged to the role settings_owner and belongs to postgres here"),
+            std::string::npos)
+      << target.value()->warnings()[0];
+
+  // What the server does not know costs nothing else.
+  std::string& archive = taken.value().contents[1];
+  const auto at = archive.find("SET work_mem");
+  ASSERT_NE(at, std::string::npos);
+  archive[at + 4] = 'q';
+  fresh_database(copy);
+  target = open_postgresql_target(url(copy), context());
+  ASSERT_TRUE(target.has_value()) << target.error().message;
+  EXPECT_EQ(round_trip(taken.value(), *target.value()), "");
+  ASSERT_EQ(target.value()->warnings().size(), 2u);
+  EXPECT_NE(target.value()->warnings()[1].find("qork_mem"), std::string::npos)
+      << target.value()->warnings()[1];
+  EXPECT_EQ(settings_of(copy), "-1||");
+  fresh_database(db);
+  fresh_database(copy);
+  sql("postgres", "DROP ROLE settings_app, settings_owner");
+}
+
 TEST_F(PostgreSql, OneChangedValueIsSeen) {
   const std::string db = fresh_database("changed");
   sql(db,
@@ -1284,6 +1348,37 @@ TEST(PgGlobals, RefusesWhatIsNoRole) {
         "CREATE ROLE \"a;", "ALTER ROLE a WITH PASSWORD 'x;", "GRANT;", "CREATE ROLE a /* ; */;",
         "CREATE ROLE :x;", "DO $$ BEGIN END $$;"}) {
     EXPECT_FALSE(select_globals(dump, {}, {}).has_value()) << dump;
+  }
+}
+
+TEST(PgGlobals, SettingsOfOneDatabaseGoToAnother) {
+  const auto settings = settings_for_database(
+      "ALTER DATABASE \"ug; \"\"ly\" CONNECTION LIMIT = 5;\n"
+      "ALTER DATABASE \"ug; \"\"ly\" IS_TEMPLATE = true;\n"
+      "ALTER DATABASE \"ug; \"\"ly\" SET work_mem TO '7MB';\n"
+      "ALTER ROLE \"database\" IN DATABASE ugly SET search_path TO 'a; b', 'DATABASE ugly';\n"
+      "COMMENT ON DATABASE ugly IS 'on database ugly; -- no comment';\n"
+      "REVOKE CONNECT,TEMPORARY ON DATABASE ugly FROM PUBLIC;\n"
+      "SET SESSION AUTHORIZATION grp;\n"
+      "GRANT CONNECT ON DATABASE ugly TO \"on\";\n"
+      "RESET SESSION AUTHORIZATION;\n",
+      "\"new\"");
+  ASSERT_TRUE(settings.has_value());
+  EXPECT_EQ(settings.value(),
+            "ALTER DATABASE \"new\" CONNECTION LIMIT = 5;\n"
+            "ALTER DATABASE \"new\" SET work_mem TO '7MB';\n"
+            "ALTER ROLE \"database\" IN DATABASE \"new\" SET search_path TO 'a; b', 'DATABASE "
+            "ugly';\n"
+            "COMMENT ON DATABASE \"new\" IS 'on database ugly; -- no comment';\n"
+            "REVOKE CONNECT,TEMPORARY ON DATABASE \"new\" FROM PUBLIC;\n"
+            "SET SESSION AUTHORIZATION grp;\n"
+            "GRANT CONNECT ON DATABASE \"new\" TO \"on\";\n"
+            "RESET SESSION AUTHORIZATION;\n");
+  for (const char* other :
+       {"DROP DATABASE ugly;", "ALTER ROLE a SET x TO 1;", "GRANT a TO b;", "GRANT ON DATABASE;",
+        "SET work_mem TO 1;", "ALTER DATABASE 'ugly' SET a TO 1;", "ALTER DATABASE ugly SET a",
+        "GRANT CONNECT ON DATABASE ugly TO a \\! touch /tmp/x\n;"}) {
+    EXPECT_FALSE(settings_for_database(other, "x").has_value()) << other;
   }
 }
 
