@@ -80,6 +80,20 @@ class PostgreSql(Servers):
         out, _ = self.ok("drill", "-i", self.path("recovery.key"))
         self.assertIn("content equal", out)
 
+    def test_one_stream_goes_to_the_own_tools(self):
+        self.back_up(self.url())
+        archive = self.path("archive")
+        key = ("-i", self.path("recovery.key"))
+        for wrong in ((), ("--only", "tables")):
+            _, err = self.expect(2, "restore", "latest:shop", *key, "-o", archive, *wrong)
+            self.assertIn("--only: globals, database", err)
+        self.assertFalse(os.path.exists(archive))
+        out, _ = self.ok("restore", "latest:shop", *key, "-o", "-", "--only", "globals")
+        self.assertIn("CREATE ROLE shop", out)
+        self.ok("restore", "latest:shop", *key, "-o", archive, "--only", "database")
+        self.tool(["pg_restore", "-h", self.sockets, "-U", "shop", "-d", "other", archive])
+        self.assertEqual(self.sql("SELECT count(*), min(name) FROM orders", "other"), "2000|order 1")
+
     def test_a_restore_ends_with_a_commit_that_waits_for_the_disk(self):
         # A crash of the server alone loses nothing that the kernel has, so its log must tell.
         self.back_up(self.url())

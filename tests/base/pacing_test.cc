@@ -22,6 +22,18 @@ TEST(TokenBucket, KeepsTheRateOverTimeAndTheBurst) {
   EXPECT_FALSE(bucket.try_take(101, now + 1h)) << "never above the burst";
 }
 
+TEST(TokenBucket, ANewRateCountsFromItsMomentAndDebtsStay) {
+  SteadyTime now{};
+  TokenBucket bucket(1000, 100, now);
+  EXPECT_EQ(bucket.take(600, now), now + 500ms);
+  bucket.set_rate(100, now + 200ms);  // 300 are left to pay
+  EXPECT_FALSE(bucket.try_take(1, now + 3200ms));
+  EXPECT_TRUE(bucket.try_take(1, now + 3220ms));
+  bucket.set_rate(1'000'000, now + 3220ms);
+  EXPECT_TRUE(bucket.try_take(100, now + 3221ms));
+  EXPECT_FALSE(bucket.try_take(1, now + 3221ms)) << "the burst stays";
+}
+
 TEST(Backoff, DoublesWithJitterUpToTheMaximumAndResets) {
   testing::SeededRandom random(1);
   Backoff backoff(100ms, 1s);

@@ -419,6 +419,33 @@ TEST(Receiver, ASignedSnapshotIsTakenAndAnswered) {
   EXPECT_EQ(answer.value().skipped, 2u);
 }
 
+TEST(ReplayMemory, IsFullUntilWhatIsTooOldToComeAgainIsForgotten) {
+  ReplayMemory memory({.window = 10min, .started = testing::kTestWall});
+  const auto ms = [](WallTime time) {
+    return static_cast<std::uint64_t>(
+        std::chrono::floor<std::chrono::milliseconds>(time.time_since_epoch()).count());
+  };
+  const WallTime start = testing::kTestWall;
+  const auto key = [](std::size_t part) {
+    return ReplayMemory::Key{{}, static_cast<std::uint32_t>(part)};
+  };
+  using Verdict = ReplayMemory::Verdict;
+  for (std::size_t i = 0; i < ReplayMemory::kCapacity; ++i) {
+    ASSERT_EQ(memory.begin(key(i), ms(start), start), Verdict::kNew);
+    if (i > 0) memory.finish(key(i), {}, start);  // the first one stays under way
+  }
+  const std::size_t next = ReplayMemory::kCapacity;
+  EXPECT_EQ(memory.begin(key(next), ms(start), start), Verdict::kFull);
+  const WallTime edge = start + 20min;
+  EXPECT_EQ(memory.begin(key(next), ms(edge), edge), Verdict::kFull);
+  EXPECT_EQ(memory.begin(key(1), ms(edge), edge), Verdict::kDone) << "all are remembered";
+  const WallTime later = edge + 1ms;
+  EXPECT_EQ(memory.begin(key(next), ms(later), later), Verdict::kNew);
+  EXPECT_EQ(memory.size(), 2u);
+  EXPECT_EQ(memory.begin(key(0), ms(later), later), Verdict::kInProgress);
+  EXPECT_EQ(memory.begin(key(1), ms(start), later), Verdict::kStale) << "too old to come again";
+}
+
 TEST(Receiver, ARepeatedPartGetsItsFirstAnswerAndIsNotAppliedAgain) {
   const Signed sent(100);
   ReplayMemory memory({.window = 10min, .started = {}});

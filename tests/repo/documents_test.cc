@@ -284,6 +284,10 @@ TEST(Documents, SignaturesHoldForOnePurposeAndOneKey) {
             DocumentFault::kWrongSigner);
   const std::string record = sign_forgotten(good_record(), test_key());
   EXPECT_EQ(open_forgotten(record).value().record, good_record());
+  EXPECT_EQ(open_forgotten(append_signature(encode(good_record()), test_key(9), kForgetNamespace))
+                .error()
+                .fault,
+            DocumentFault::kWrongSigner);
   EXPECT_EQ(open_forgotten(append_signature(encode(good_record()), test_key(), kProofNamespace))
                 .error()
                 .fault,
