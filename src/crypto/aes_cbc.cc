@@ -82,10 +82,6 @@ bool aes_cbc_engine_available(AesCbcEngine engine) {
   return engine != AesCbcEngine::kIpsecMb || (cbc_ipsec_mb_available() && !generic_cpu_forced());
 }
 
-std::string_view aes_cbc_engine_name() {
-  return automatic() == AesCbcEngine::kIpsecMb ? "ipsec-mb" : "OpenSSL";
-}
-
 std::unique_ptr<AesCbc> make_aes_cbc(const AesCbcKey& key, const AesCbcIv& iv,
                                      AesCbcEngine engine) {
   SEALANE_CHECK(aes_cbc_engine_available(engine));

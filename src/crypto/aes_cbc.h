@@ -20,7 +20,6 @@ using AesCbcIv = Secret<struct AesCbcIvTag, 16>;
 // SEALANE_CPU=generic in the environment forces kOpenSsl.
 enum class AesCbcEngine : std::uint8_t { kAutomatic, kOpenSsl, kIpsecMb };
 bool aes_cbc_engine_available(AesCbcEngine engine);
-std::string_view aes_cbc_engine_name();  // what kAutomatic gives: "OpenSSL" or "ipsec-mb"
 
 // One key and one IV, which every piece starts from. Not thread-safe: one per thread.
 class AesCbc {

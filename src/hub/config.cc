@@ -122,22 +122,6 @@ Features parse_features(std::string_view names) {
   return found;
 }
 
-std::string_view describe(ConfigError error) {
-  switch (error) {
-    case ConfigError::kTooLarge:
-      return "it is too large, or nested too deeply";
-    case ConfigError::kNotJson:
-      return "it is not JSON";
-    case ConfigError::kNotAnObject:
-      return "it is no JSON object";
-    case ConfigError::kDuplicate:
-      return "it holds a member twice";
-    case ConfigError::kBadValue:
-      return "a value is not what its name says";
-  }
-  return "unknown";
-}
-
 std::string encode(const Config& config) {
   std::string out;
   const auto add = [&](std::string_view name, std::string_view value) {

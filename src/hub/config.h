@@ -88,7 +88,6 @@ enum class ConfigError : std::uint8_t {
   kDuplicate,  // a member twice
   kBadValue,   // one of ours that is no number, no text, negative, or not what its name says
 };
-std::string_view describe(ConfigError error);
 
 // Writes heartbeat_interval and both spellings of the time-out; whole seconds as integers.
 std::string encode(const Config& config);

@@ -42,20 +42,6 @@ Result<Message, MessageError> read_timed(decltype(Timed::type) type, ByteReader 
 
 }  // namespace
 
-std::string_view describe(MessageError error) {
-  switch (error) {
-    case MessageError::kEmpty:
-      return "a message without content";
-    case MessageError::kUnknownFormat:
-      return "a message of an unknown format";
-    case MessageError::kUnknownType:
-      return "a message of an unknown type";
-    case MessageError::kTruncated:
-      return "a message that is cut";
-  }
-  return "unknown";
-}
-
 Bytes encode(const Message& message) {
   Encoder encoder;
   std::visit(encoder, message);

@@ -49,7 +49,6 @@ enum class MessageError : std::uint8_t {
   kUnknownType,
   kTruncated,  // a recipient, or a time in strict reading, that is cut
 };
-std::string_view describe(MessageError error);
 
 // How much of a time must be there. The Python peer reads what is left as a shorter number.
 enum class ShortTime : std::uint8_t { kExtend = 1, kRefuse };

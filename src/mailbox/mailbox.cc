@@ -26,18 +26,6 @@ auto find_queued(Queue& queue, MessageId id) {
 
 }  // namespace
 
-std::string_view describe(OptionsError error) {
-  switch (error) {
-    case OptionsError::kLimit:
-      return "a limit is 0, or one client's is above the total";
-    case OptionsError::kLifetime:
-      return "messages need a lifetime above 0, and at most a year";
-    case OptionsError::kRate:
-      return "a rate needs a burst above 0";
-  }
-  return "unknown error";
-}
-
 // One message in one queue.
 struct Mailbox::Entry {
   Message message;
@@ -197,8 +185,6 @@ bool Mailbox::remove_client(const ClientId& id, WallTime wall) {
   audit({.kind = AuditKind::kClientRemoved, .client = id});
   return true;
 }
-
-bool Mailbox::knows(const ClientId& client) const { return clients_.contains(client); }
 
 bool Mailbox::set_group(const ClientId& address, GroupPolicy policy) {
   if (clients_.contains(address) || policy.members.size() > kMaxGroupMembers) return false;
@@ -791,13 +777,6 @@ std::optional<ClientStatus> Mailbox::status_of(const ClientId& id) const {
                       .sent = client.sent,
                       .received = client.received,
                       .refused = client.refused};
-}
-
-std::vector<ClientStatus> Mailbox::clients() const {
-  std::vector<ClientStatus> all;
-  all.reserve(clients_.size());
-  for (const auto& [id, client] : clients_) all.push_back(*status_of(id));
-  return all;
 }
 
 }  // namespace sealane::mailbox

@@ -62,7 +62,6 @@ struct Options {
   RateLimit bytes = {};                                        // likewise
 };
 enum class OptionsError : std::uint8_t { kLimit = 1, kLifetime, kRate };
-std::string_view describe(OptionsError error);
 
 struct ClientPolicy {
   bool send_to_anyone = true;
@@ -188,7 +187,6 @@ class Mailbox {
   bool add_client(const ClientId& client, ClientPolicy policy, SteadyTime now, WallTime wall);
   // Its session ends, its queue is dropped. False: not known.
   bool remove_client(const ClientId& client, WallTime wall);
-  bool knows(const ClientId& client) const;
   // False: no room, too many members, or a client has that address.
   bool set_group(const ClientId& address, GroupPolicy policy);
   bool remove_group(const ClientId& address);
@@ -237,7 +235,6 @@ class Mailbox {
   void on_deadline(SteadyTime now);
   const Counters& counters() const { return counters_; }
   Totals totals() const;
-  std::vector<ClientStatus> clients() const;  // ascending ids
   std::optional<ClientStatus> status_of(const ClientId& client) const;
 
  private:

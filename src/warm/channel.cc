@@ -20,23 +20,4 @@ std::optional<Address> channel_address(std::string_view text) {
   return known ? std::optional(out) : std::nullopt;
 }
 
-std::string_view push_verdict_name(PushVerdict verdict) {
-  switch (verdict) {
-    case PushVerdict::kApplied:
-      return "applied";
-    case PushVerdict::kPartly:
-      return "partly";
-    case PushVerdict::kRefused:
-      return "refused";
-    case PushVerdict::kBusy:
-      return "busy";
-    case PushVerdict::kSinkFailed:
-      return "sink_failed";
-    case PushVerdict::kUnknown:
-      return "unknown";
-  }
-  SEALANE_CHECK(false);
-  return {};
-}
-
 }  // namespace sealane::warm

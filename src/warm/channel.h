@@ -50,7 +50,6 @@ enum class PushVerdict : std::uint8_t {
   kSinkFailed,   // how much was applied is not known; it may be sent again
   kUnknown,      // taken without a word: applied, or not, or lost
 };
-std::string_view push_verdict_name(PushVerdict verdict);  // "applied", "sink_failed", …
 
 struct PushReport {
   PushVerdict verdict = PushVerdict::kUnknown;
