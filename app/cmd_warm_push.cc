@@ -75,6 +75,7 @@ class PushRun {
       SEALANE_TRY(refuse_channel_flags());
       SEALANE_TRY(auto address, backup::parse_redis_url(flags_.to));
       redis_ = std::make_unique<warm::RedisSink>(std::move(address), mode, &context_.cancel);
+      redis_->on_loading(loading_teller(context_));
       SEALANE_TRY(redis_->check());
       if (is_redis_url(flags_.from)) {
         SEALANE_TRY(const auto from, backup::parse_redis_url(flags_.from));

@@ -9,6 +9,7 @@
 
 #include "app/commands.h"
 #include "app/rate_watch.h"
+#include "app/repository.h"
 #include "app/warm_flags.h"
 #include "flow/thread.h"
 #include "net/sockets.h"
@@ -152,6 +153,7 @@ class ServeRun {
       SEALANE_TRY(auto to, backup::parse_redis_url(flags_.into));
       redis_ = std::make_unique<warm::RedisSink>(std::move(to), mode, &context_.cancel);
       SEALANE_TRY(redis_->check());
+      redis_->on_loading(loading_teller(context_));
       if (flags_.flush) redis_->flush_before_first_part();
       sink = redis_.get();
     } else {
@@ -477,7 +479,8 @@ Command warm_serve_command() {
           "it "
           "arrived whole and its signature was checked; each is answered. Only commands that a "
           "copy "
-          "needs reach the Redis. Without --secret-file nothing is taken, except from a "
+          "needs reach the Redis. One that is loading its file is waited for, an hour at most. "
+          "Without --secret-file nothing is taken, except from a "
           "--dynomite.\n\n"
           "With --from and --peer it also pushes a store of its own to peers, each in rounds: a "
           "peer that is down is tried again with growing pauses and delays nobody.",

@@ -268,6 +268,9 @@ SendPart send_to(Sink& sink) {
 }
 
 Result<PushSummary, Error> push_all(Source& source, const SendPart& send, const PushPlan& plan,
+      // The sink has waited long enough for all parts that are to come.
+      const auto loading = static_cast<std::size_t>(Cause::kLoading);
+      if (result.counts.causes[loading] > 0) return *result.error;
                                     FileSystem& files, RandomSource& random,
                                     flow::Cancellation& cancel, PushCounters& counters) {
   return Push(source, send, plan, files, random, cancel, counters).run();
