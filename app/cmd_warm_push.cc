@@ -221,6 +221,7 @@ class PushRun {
                                         {"resumed", sum.resumed},
                                         {"digest", to_hex(sum.digest)},
                                         {"seconds", seconds},
+                                        {"cause", sum.cause},
                                         {"verdict", verdict}});
   }
 

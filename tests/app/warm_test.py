@@ -324,6 +324,26 @@ class Warm(WarmStage):
         serve.communicate(timeout=120)
         self.assertEqual(serve.returncode, 130)
 
+    def test_why_a_part_failed_is_said_at_the_sender(self):
+        self.fill(self.shop, 100)
+        server, address = self.serve(*self.keys, into=self.vault)
+        push = ["warm", "push", "--from", self.shop, "--to", address, *self.keys]
+        def fails(cause, sentence):
+            out = self.json_lines(*push, code=1)
+            self.assertIn(sentence, out[-1]["message"])
+            self.assertEqual([m["cause"] for m in out if m["message_type"] == "warm_push"], [cause])
+        self.cli(self.vault, "CONFIG", "SET", "maxmemory", "1")
+        fails("out_of_memory", "its Redis is out of memory; raise maxmemory there")
+        self.cli(self.vault, "CONFIG", "SET", "maxmemory", "0")
+        self.cli(self.vault, "REPLICAOF", "127.0.0.1", "1")
+        fails("read_only", "its Redis is a replica")
+        self.cli(self.vault, "REPLICAOF", "NO", "ONE")
+        self.assertEqual(self.json_lines(*push)[-1]["cause"], "")
+        self.vault_process.kill()
+        self.vault_process.wait()
+        fails("connection_lost", "its Redis is gone")
+        self.stop(server)
+
     def test_a_redis_that_dies_is_said_and_the_copy_resumes(self):
         self.fill(self.shop, 100)
         server, address = self.serve(*self.keys, into=self.vault)
