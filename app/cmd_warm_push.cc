@@ -103,7 +103,15 @@ class PushRun {
           {{"--journal", !flags_.journal.empty()}, {"--start-over", flags_.start_over}},
           "is about going on after a cut; a file is always written from its start"));
       SEALANE_TRY(file_, warm::FileSink::create(context_.files, context_.random, flags_.to));
-      return warm::send_to(*file_);
+      // A file that lacks one is not kept, so nothing is read behind it.
+      return [send = warm::send_to(*file_)](
+                 const warm::Part& part) -> Result<warm::PartOutcome, Error> {
+        SEALANE_TRY(warm::PartOutcome outcome, send(part));
+        if (outcome.fate != warm::PartFate::kApplied) {
+          return Error{ErrorKind::kFailed, outcome.why};
+        }
+        return outcome;
+      };
     }
     if (flags_.peer_kind == "dynomite") {
       SEALANE_TRY(refuse_given({{"--secret-file", !flags_.keys.secret_files.empty()}},
@@ -213,6 +221,7 @@ class PushRun {
                                         {"skipped", sum.counts.skipped},
                                         {"failed", sum.counts.failed},
                                         {"causes", causes},
+                                        {"cause", sum.cause},
                                         {"unknown_parts", sum.unknown_parts},
                                         {"vanished", sum.source.vanished},
                                         {"left_out", sum.source.left_out},
@@ -221,7 +230,6 @@ class PushRun {
                                         {"resumed", sum.resumed},
                                         {"digest", to_hex(sum.digest)},
                                         {"seconds", seconds},
-                                        {"cause", sum.cause},
                                         {"verdict", verdict}});
   }
 
