@@ -12,7 +12,7 @@ import subprocess
 import time
 
 from hub_stage import HubStage, PATIENCE, Running, write_private
-from support import PROGRAM, main
+from support import PROGRAM, RELEASE, main
 
 
 class Hub(HubStage):
@@ -95,6 +95,24 @@ class Hub(HubStage):
         with open(self.path("inbox", "dump.age"), "rb") as file:
             self.assertEqual(file.read(), data)
         self.assertEqual(os.listdir(self.path("inbox")), ["dump.age"])
+
+    def test_who_sends_does_not_wait_for_a_listener_that_ended(self):
+        self.start_hub()
+        self.enrol("shop", "prover")
+        with open(self.path("note"), "wb") as file:
+            file.write(b"text")
+        inbox = self.path("inbox")
+        os.mkdir(inbox)
+        listener = self.listen("prover", "--files", inbox, "--count", "1")
+        sender = Running(self, "send", "prover", self.path("note"), env=self.home("shop"))
+        sender.wait_for("message_sent")
+        start = time.monotonic()
+        self.assertEqual(sender.process.wait(PATIENCE), 0)
+        took = time.monotonic() - start
+        self.assertEqual(listener.process.wait(PATIENCE), 0)
+        self.assertEqual(os.listdir(inbox), ["note"])
+        if RELEASE:  # an instrumented program may be as slow
+            self.assertLess(took, 2.5, "it waited for somebody who is gone")
 
     def test_a_program_is_run_for_each_message(self):
         self.start_hub()
