@@ -8,6 +8,7 @@ import pty
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import time
 
@@ -102,8 +103,8 @@ class Hub(HubStage):
         with open(self.path("note"), "wb") as file:
             file.write(b"text")
         inbox = self.path("inbox")
-        os.mkdir(inbox)
-        listener = self.listen("prover", "--files", inbox, "--count", "1")
+        listener = self.listen("prover", "--files", inbox, "--count", "1")  # which makes its directory
+        self.assertEqual(stat.S_IMODE(os.stat(inbox).st_mode), 0o700)
         sender = Running(self, "send", "prover", self.path("note"), env=self.home("shop"))
         sender.wait_for("message_sent")
         start = time.monotonic()
@@ -305,8 +306,11 @@ class Hub(HubStage):
         _, err = self.send("shop", "shop", "--text", "x", code=2)
         self.assertIn("nothing is sealed to oneself", err)
         self.send("shop", "shop", "--text", "x", "--plain")
-        _, err = self.expect(1, "listen", "--files", missing, env=self.home("prover"))
-        self.assertIn(missing, err)
+        _, err = self.expect(2, "listen", "--files", os.path.join(missing, "inbox"), env=self.home("prover"))
+        self.assertIn(f"the directory it would lie in, {missing}, is missing", err)
+        self.assertFalse(os.path.exists(missing))
+        _, err = self.expect(2, "listen", "--files", self.path("file"), env=self.home("prover"))
+        self.assertIn("is no directory for files", err)
         self.listen("prover")
         _, err = self.send("shop", "prover", self.path("file"), code=20)
         self.assertIn("needs --files DIR", err)
