@@ -451,11 +451,7 @@ class ListenRun {
       command_ = *words;
     }
     if (!flags_.files.empty()) {
-      const auto there = context_.files.status(flags_.files);
-      if (!there.has_value()) return to_error(there.error());
-      if (there.value().type != FileType::kDirectory) {
-        return usage(printable(flags_.files) + " is no directory for files");
-      }
+      SEALANE_TRY(make_files_directory());
     }
     SEALANE_TRY(link_, HubLink::open(context_, flags_.link));
     SEALANE_TRY(link_->wait_online(kLoginTime));
@@ -494,6 +490,27 @@ class ListenRun {
   }
 
  private:
+  // For the owner alone, as it is others who choose what comes.
+  Result<void, Error> make_files_directory() const {
+    const std::string& path = flags_.files;
+    auto made = context_.files.create_directory(path, 0700);
+    if (!made.has_value() && made.error().code == ENOENT) {
+      return usage(printable(path) + " cannot be made for files: the directory it would lie in, " +
+                   printable(parent_path(path)) + ", is missing; make that first");
+    }
+    if (!made.has_value() && made.error().code != EEXIST) return to_error(made.error());
+    if (made.has_value()) {
+      context_.console.note("made " + printable(path) + " for files");
+      return success();
+    }
+    const auto there = context_.files.status(path);
+    if (!there.has_value()) return to_error(there.error());
+    if (there.value().type != FileType::kDirectory) {
+      return usage(printable(path) + " is no directory for files");
+    }
+    return success();
+  }
+
   // What was dealt with is noted before the hub forgets it, so that it never comes twice.
   Result<void, Error> acknowledge() {
     if (unsaved_.empty()) return success();
@@ -861,7 +878,8 @@ Command listen_command() {
                      .variable = &flags->exec});
   options.push_back({.names = "--files",
                      .value_name = "DIR",
-                     .help = "Take files of pinned senders into this directory",
+                     .help = "Take files of pinned senders into this directory, which is made if "
+                             "it is missing",
                      .variable = &flags->files,
                      .completes = Completes::kDirectory});
   options.push_back({.names = "--presence",

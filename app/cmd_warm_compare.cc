@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/commands.h"
+#include "app/repository.h"
 #include "app/warm_flags.h"
 #include "warm/compare.h"
 #include "warm/file.h"
@@ -73,6 +74,7 @@ class CompareRun {
       auto store = std::make_unique<warm::RedisKeyStore>(std::move(address), context_.clock,
                                                          &context_.cancel);
       store->set_rate(flags_.rate);
+      store->on_loading(loading_teller(context_));
       return std::unique_ptr<warm::KeyStore>(std::move(store));
     }
     return std::unique_ptr<warm::KeyStore>(std::make_unique<warm::SourceKeyStore>(
@@ -107,11 +109,13 @@ class CompareRun {
     SEALANE_TRY(const auto to, backup::parse_redis_url(flags_.there));
     warm::RedisSourceOptions options;
     options.bytes_per_second = flags_.rate;
+    options.on_loading = loading_teller(context_);
     SEALANE_TRY(const auto source,
                 warm::RedisSource::open(from, options, context_.clock, &context_.cancel));
     const std::uint64_t keys = first.to_send.size();
     source->read_only(std::move(first.to_send));
     warm::RedisSink sink(to, warm::ApplyMode::kOverwrite, &context_.cancel);
+    sink.on_loading(loading_teller(context_));
     warm::PushCounters counters;
     SEALANE_TRY(const warm::PushSummary sent,
                 warm::push_all(*source, warm::send_to(sink), {}, context_.files, context_.random,

@@ -75,6 +75,7 @@ class PushRun {
       SEALANE_TRY(refuse_channel_flags());
       SEALANE_TRY(auto address, backup::parse_redis_url(flags_.to));
       redis_ = std::make_unique<warm::RedisSink>(std::move(address), mode, &context_.cancel);
+      redis_->on_loading(loading_teller(context_));
       SEALANE_TRY(redis_->check());
       if (is_redis_url(flags_.from)) {
         SEALANE_TRY(const auto from, backup::parse_redis_url(flags_.from));
@@ -102,7 +103,15 @@ class PushRun {
           {{"--journal", !flags_.journal.empty()}, {"--start-over", flags_.start_over}},
           "is about going on after a cut; a file is always written from its start"));
       SEALANE_TRY(file_, warm::FileSink::create(context_.files, context_.random, flags_.to));
-      return warm::send_to(*file_);
+      // A file that lacks one is not kept, so nothing is read behind it.
+      return [send = warm::send_to(*file_)](
+                 const warm::Part& part) -> Result<warm::PartOutcome, Error> {
+        SEALANE_TRY(warm::PartOutcome outcome, send(part));
+        if (outcome.fate != warm::PartFate::kApplied) {
+          return Error{ErrorKind::kFailed, outcome.why};
+        }
+        return outcome;
+      };
     }
     if (flags_.peer_kind == "dynomite") {
       SEALANE_TRY(refuse_given({{"--secret-file", !flags_.keys.secret_files.empty()}},
@@ -212,6 +221,7 @@ class PushRun {
                                         {"skipped", sum.counts.skipped},
                                         {"failed", sum.counts.failed},
                                         {"causes", causes},
+                                        {"cause", sum.cause},
                                         {"unknown_parts", sum.unknown_parts},
                                         {"vanished", sum.source.vanished},
                                         {"left_out", sum.source.left_out},

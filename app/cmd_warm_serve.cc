@@ -9,6 +9,7 @@
 
 #include "app/commands.h"
 #include "app/rate_watch.h"
+#include "app/repository.h"
 #include "app/warm_flags.h"
 #include "flow/thread.h"
 #include "net/sockets.h"
@@ -67,8 +68,9 @@ class ServeRun {
     if (!flags_.peers.empty()) {
       SEALANE_TRY(push_rounds());
     } else {
-      while (!context_.cancel.cancelled()) {
-        wait(flags_.metrics.empty() ? -1 : static_cast<int>(kSlice.count()));
+      const bool looks = !flags_.metrics.empty() || file_ != nullptr;
+      while (!over()) {
+        wait(looks ? static_cast<int>(kSlice.count()) : -1);
         keep_metrics(nullptr);
       }
     }
@@ -151,6 +153,7 @@ class ServeRun {
     if (is_redis_url(flags_.into)) {
       SEALANE_TRY(auto to, backup::parse_redis_url(flags_.into));
       redis_ = std::make_unique<warm::RedisSink>(std::move(to), mode, &context_.cancel);
+      redis_->on_loading(loading_teller(context_));
       SEALANE_TRY(redis_->check());
       if (flags_.flush) redis_->flush_before_first_part();
       sink = redis_.get();
@@ -213,6 +216,7 @@ class ServeRun {
               std::to_string(counts.skipped) + " skipped, " + std::to_string(counts.failed) +
               " failed";
       if (intake.result->error) {
+        ++failed_parts_;
         message["why"] = intake.result->error->message;
         text += ": " + intake.result->error->message;
       }
@@ -245,7 +249,7 @@ class ServeRun {
                         context_.random, context_.clock.steady_now());
     SEALANE_TRY(write_metrics(&rounds));
     std::map<std::size_t, flow::Thread> running;
-    while (!context_.cancel.cancelled()) {
+    while (!over()) {
       while (const auto peer = rounds.take_due(context_.clock.steady_now())) {
         running.erase(*peer);
         running.emplace(*peer, flow::Thread([this, peer = *peer] { push_round(peer); }));
@@ -257,6 +261,7 @@ class ServeRun {
       }
       keep_metrics(&rounds);
     }
+    context_.cancel.cancel();  // rounds in progress end too
     return success();
   }
 
@@ -314,6 +319,9 @@ class ServeRun {
     }
   }
 
+  // Asked to stop, or nothing more can be taken. Looked at every kSlice, so the answer to the part
+  // that could not be cut off has had time to leave.
+  bool over() const { return context_.cancel.cancelled() || (file_ != nullptr && file_->broken()); }
   void wait(int patience) const {
     pollfd wake{context_.cancel.descriptor(), POLLIN, 0};
     static_cast<void>(::poll(&wake, 1, patience));
@@ -356,8 +364,12 @@ class ServeRun {
 
   // Asked to stop, which is how this command ends well.
   Result<int, Error> finish() {
-    if (file_ != nullptr && intake_.parts > 0) {
-      SEALANE_TRY(file_->finish());
+    Result<void, Error> kept = success();
+    if (file_ != nullptr && intake_.parts > 0) kept = file_->finish();
+    if (file_ != nullptr && kept.has_value() && failed_parts_ > 0) {
+      context_.console.warn(std::to_string(failed_parts_) +
+                            " times a part failed; if they did not come again, " +
+                            printable(flags_.into) + " lacks them. Who pushed them was told");
     }
     context_.console.emit("warm_serve", {{"parts", intake_.parts},
                                          {"refused", intake_.refused},
@@ -365,6 +377,7 @@ class ServeRun {
                                          {"applied", intake_.counts.applied},
                                          {"skipped", intake_.counts.skipped},
                                          {"failed", intake_.counts.failed}});
+    SEALANE_TRY(kept);
     return 0;
   }
 
@@ -375,6 +388,7 @@ class ServeRun {
   bool metrics_failed_ = false;
   std::mutex mutex_;  // of all below
   warm::IntakeTotals intake_;
+  std::uint64_t failed_parts_ = 0;
   std::vector<Finished> finished_;
   bool news_ = false;  // since the metrics were written
 };
@@ -477,7 +491,8 @@ Command warm_serve_command() {
           "it "
           "arrived whole and its signature was checked; each is answered. Only commands that a "
           "copy "
-          "needs reach the Redis. Without --secret-file nothing is taken, except from a "
+          "needs reach the Redis. One that is loading its file is waited for, an hour at most. "
+          "Without --secret-file nothing is taken, except from a "
           "--dynomite.\n\n"
           "With --from and --peer it also pushes a store of its own to peers, each in rounds: a "
           "peer that is down is tried again with growing pauses and delays nobody.",

@@ -299,10 +299,11 @@ bool HubLink::send_sealed(const hub::ClientId& to, ByteSpan data) {
 void HubLink::close() {
   const SteadyTime deadline = context_.clock.steady_now() + kCloseTime;
   if (upgraded_) {
-    for (const auto& [id, pin] : pinned_) sealed_->close(id, context_.clock.steady_now());
-    while (!sealed_->idle() && context_.clock.steady_now() < deadline) {
+    sealed_->close_all(context_.clock.steady_now());
+    for (;;) {
       pump(context_.clock.steady_now());
       events_.clear();
+      if (sealed_->idle() || context_.clock.steady_now() >= deadline) break;
       if (auto event = client_->next(context_.clock.steady_now() + milliseconds(20))) {
         take(std::move(*event), context_.clock.steady_now());
       }

@@ -56,7 +56,21 @@ std::string RepositoryFlags::identity_path() const {
 store::Seams seams_of(Context& context) { return {context.files, context.clock, context.random}; }
 
 backup::DriverContext driver_context(Context& context) {
-  return {context.files, context.clock, context.random, context.cancel};
+  return {.files = context.files,
+          .clock = context.clock,
+          .random = context.random,
+          .cancel = context.cancel,
+          .on_loading = loading_teller(context)};
+}
+
+backup::OnLoading loading_teller(Context& context) {
+  return [&context](const backup::RedisLoading& loading) {
+    context.console.note(describe(loading));
+    nlohmann::json message = {{"server", loading.server}};
+    if (loading.percent) message["percent"] = *loading.percent;
+    if (loading.eta_seconds) message["eta_seconds"] = *loading.eta_seconds;
+    context.console.emit("redis_loading", std::move(message));
+  };
 }
 
 Option opening_key_option(std::vector<std::string>& keys) {

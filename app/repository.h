@@ -34,6 +34,8 @@ Result<void, Error> check_selection(const store::DirectoryRepository::Listing& l
 Error nothing_selected(const std::string& plan, const std::string& host);
 store::Seams seams_of(Context& context);
 backup::DriverContext driver_context(Context& context);
+// Says that a Redis is waited for. The context must outlive it.
+backup::OnLoading loading_teller(Context& context);
 
 // Creates the home directory (0700) if it is missing.
 Result<void, Error> make_home_directory(Context& context);

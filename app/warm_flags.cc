@@ -2,6 +2,7 @@
 
 #include <charconv>
 
+#include "app/repository.h"
 #include "warm/file.h"
 
 namespace sealane::app {
@@ -168,8 +169,9 @@ bool is_redis_url(const std::string& place) {
 Result<std::unique_ptr<warm::Source>, Error> open_warm_source(Context& context,
                                                               const std::string& place,
                                                               const SourceFlags& flags) {
-  SEALANE_TRY(const warm::RedisSourceOptions options, flags.options_for(place));
+  SEALANE_TRY(warm::RedisSourceOptions options, flags.options_for(place));
   if (is_redis_url(place)) {
+    options.on_loading = loading_teller(context);
     SEALANE_TRY(const auto address, backup::parse_redis_url(place));
     if (flags.as_replica) {
       SEALANE_TRY(auto source,

@@ -12,6 +12,7 @@
 #include "backup/fingerprint.h"
 #include "backup/redis_address.h"
 #include "backup/redis_client.h"
+#include "backup/redis_loading.h"
 #include "base/byte_reader.h"
 #include "base/copy_bytes.h"
 
@@ -36,14 +37,6 @@ std::string first_line(const std::string& text) {
 
 Error rdb_failure(const std::string& what, RdbError error) {
   return failed(what + ": " + std::string(describe(error)));
-}
-
-// The value of "NAME:…" in an answer to INFO.
-std::string info_field(const std::string& info, const std::string& name) {
-  const auto at = info.find("\n" + name + ":");
-  if (at == std::string::npos) return {};
-  const auto start = at + name.size() + 2;
-  return info.substr(start, info.find_first_of("\r\n", start) - start);
 }
 
 // A dump as redis-cli writes it, cut where the file ends.
@@ -130,6 +123,7 @@ class RedisSnapshot final : public SourceSnapshot {
     ToolCommand version = connection_.command({});
     version.arguments = {"--version"};
     SEALANE_TRY(const auto tool, run_tool(std::move(version), &context_.cancel));
+    SEALANE_TRY(connection_.wait_until_loaded(context_));
     SEALANE_TRY(const auto server,
                 connection_.ask({"INFO", "server"}, "# Server", context_.cancel));
     SEALANE_TRY(const auto memory,
@@ -579,6 +573,23 @@ Result<std::string, Error> RedisConnection::ask(std::vector<std::string> words,
   return answer;
 }
 
+Result<void, Error> RedisConnection::wait_until_loaded(DriverContext& context) const {
+  const SteadyTime end = context.clock.steady_now() + kLoadingPatience;
+  auto time = kFirstLoadingPause;
+  for (bool told = false;; told = true) {
+    const auto info = ask({"INFO", "persistence"}, "# Persistence", context.cancel);
+    if (!info.has_value()) {
+      if (info.error().kind != ErrorKind::kFailed) return info.error();
+      return success();
+    }
+    if (!is_loading(info.value())) return success();
+    if (context.clock.steady_now() >= end) return still_loading(description_);
+    if (!told && context.on_loading) context.on_loading(loading_of(description_, info.value()));
+    SEALANE_TRY(pause(context.cancel, static_cast<int>(time.count())));
+    time = std::min(2 * time, kLongestLoadingPause);
+  }
+}
+
 RedisTally RedisTally::of_those_expiring_after(std::int64_t later_than) {
   RedisTally tally(0);
   tally.later_than_ = later_than;
@@ -692,6 +703,7 @@ Result<std::unique_ptr<SourceSnapshot>, Error> open_redis_source(const std::stri
 Result<std::unique_ptr<Target>, Error> open_redis_target(const std::string& url,
                                                          DriverContext& context) {
   SEALANE_TRY(auto connection, RedisConnection::from_url(url));
+  SEALANE_TRY(connection.wait_until_loaded(context));
   SEALANE_TRY(connection.ask({"PING"}, "PONG", context.cancel));
   return std::unique_ptr<Target>(std::make_unique<RedisTarget>(std::move(connection), context));
 }

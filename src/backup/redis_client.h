@@ -26,6 +26,9 @@ class RedisConnection {
   // error: redis-cli ends with status 0 even when the server refuses.
   Result<std::string, Error> ask(std::vector<std::string> words, const std::string& expected,
                                  flow::Cancellation& cancel) const;
+  // At most kLoadingPatience. Success, too, where the server does not say whether it loads: it is
+  // asked other things next.
+  Result<void, Error> wait_until_loaded(DriverContext& context) const;
   const std::string& description() const { return description_; }  // without secrets
 
  private:

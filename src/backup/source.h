@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "backup/redis_loading.h"
 #include "flow/stream.h"
 #include "sealane/base/clock.h"
 #include "sealane/base/error.h"
@@ -70,6 +71,7 @@ struct DriverContext {
   Clock& clock;
   RandomSource& random;
   flow::Cancellation& cancel;
+  OnLoading on_loading = {};  // a Redis that is loading its file is waited for
 };
 
 // Where a restore goes.

@@ -102,10 +102,52 @@ Refusal Acknowledgement::refusal() const {
   return known ? static_cast<Refusal>(applied) : Refusal::kNotSaid;
 }
 
+FailureCause Acknowledgement::failure_cause() const {
+  const bool known = cause <= static_cast<std::uint8_t>(kLastFailureCause);
+  return known ? static_cast<FailureCause>(cause) : FailureCause::kOther;
+}
+
+std::string_view cause_name(FailureCause cause) {
+  switch (cause) {
+    case FailureCause::kNotSaid:
+      return {};
+    case FailureCause::kOther:
+      return "other";
+    case FailureCause::kConnectionLost:
+      return "connection_lost";
+    case FailureCause::kOutOfMemory:
+      return "out_of_memory";
+    case FailureCause::kReadOnly:
+      return "read_only";
+    case FailureCause::kMoved:
+      return "moved";
+    case FailureCause::kLoading:
+      return "loading";
+    case FailureCause::kDiskFull:
+      return "disk_full";
+    case FailureCause::kPayloadVersion:
+      return "payload_version";
+    case FailureCause::kWrongType:
+      return "wrong_type";
+    case FailureCause::kNoPermission:
+      return "no_permission";
+    case FailureCause::kRefused:
+      return "refused";
+    case FailureCause::kSpool:
+      return "spool";
+    case FailureCause::kTimeout:
+      return "timeout";
+  }
+  SEALANE_CHECK(false);
+  return {};
+}
+
 void encode(const Acknowledgement& value, const ClusterSecret& secret,
             std::span<std::byte, Acknowledgement::kEncodedSize> out) {
   ByteWriter writer;
-  writer.u32(kAckMagic).u16(kVersion).u16(static_cast<std::uint16_t>(value.status));
+  SEALANE_CHECK(value.cause == 0 || Acknowledgement::may_have_cause(value.status));
+  writer.u32(kAckMagic).u16(kVersion);
+  writer.u8(value.cause).u8(static_cast<std::uint8_t>(value.status));
   writer.bytes(value.snapshot).u32(value.applied).u32(value.skipped).u32(value.failed);
   writer.u32(value.part);
   const auto mac = crypto::hmac_sha256(mac_key(secret, value.snapshot).expose(), writer.view());
@@ -119,10 +161,12 @@ Result<Acknowledgement, AckError> decode_acknowledgement(
   constexpr std::size_t kSigned = Acknowledgement::kEncodedSize - kAckMacSize;
   ByteReader reader(ByteSpan(in).first(kSigned));
   if (reader.u32() != kAckMagic || reader.u16() != kVersion) return AckError::kMalformed;
-  const std::uint16_t status = *reader.u16();
-  if (status > static_cast<std::uint16_t>(AckStatus::kSinkFailed)) return AckError::kMalformed;
   Acknowledgement out;
+  out.cause = *reader.u8();
+  const std::uint8_t status = *reader.u8();
+  if (status > static_cast<std::uint8_t>(AckStatus::kSinkFailed)) return AckError::kMalformed;
   out.status = static_cast<AckStatus>(status);
+  if (out.cause != 0 && !Acknowledgement::may_have_cause(out.status)) return AckError::kMalformed;
   out.snapshot = *reader.array<16>();
   out.applied = *reader.u32();
   out.skipped = *reader.u32();

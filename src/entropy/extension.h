@@ -8,7 +8,8 @@
 //        4     2  version      1
 //        6     2  block_size   of all of it, the MAC too: 85 + n + 32
 //        8     4  flags        1 acknowledgement wanted, 2 idempotent commands, 4 part of a series,
-//                              8 digest exchange follows on request; others are ignored
+//                              8 digest exchange follows on request, 16 the acknowledgement may
+//                              have a cause; others are ignored
 //       12    16  snapshot     its random id
 //       28     8  created      milliseconds since 1970
 //       36     4  part         its index
@@ -24,7 +25,9 @@
 //   offset  size  field        the acknowledgement
 //        0     4  magic        45 4E 58 41
 //        4     2  version      1
-//        6     2  status       AckStatus
+//        6     1  cause        FailureCause; 0 but for kPartly and kSinkFailed, and but for who
+//                              asked for it by flag 16
+//        7     1  status       AckStatus
 //        8    16  snapshot
 //       24     4  applied      commands; if refused: a Refusal
 //       28     4  skipped      if refused as kStale: the time here, in milliseconds since 1970, its
@@ -53,6 +56,7 @@ struct Extension {
   static constexpr std::uint32_t kIdempotent = 2;
   static constexpr std::uint32_t kSeries = 4;
   static constexpr std::uint32_t kDigestExchange = 8;
+  static constexpr std::uint32_t kCauses = 16;
 
   std::uint32_t flags = kAcknowledge;
   SnapshotId snapshot{};
@@ -86,7 +90,7 @@ Result<Extension, ExtensionError> decode_extension(ByteSpan reserved, BoundHeade
                                                    std::span<const ClusterSecret> secrets,
                                                    std::size_t* secret_used = nullptr);
 
-enum class AckStatus : std::uint16_t {
+enum class AckStatus : std::uint8_t {
   kApplied = 0,
   kPartly = 1,  // some commands failed, or it ended in the middle
   kRefused = 2,
@@ -102,6 +106,27 @@ enum class Refusal : std::uint32_t {
   kQuota = 3,      // too large
   kNoKey = 4,      // nothing to decrypt it with
 };
+// What most of the failures of a part have in common. What is not known here is kOther.
+enum class FailureCause : std::uint8_t {
+  kNotSaid = 0,
+  kOther = 1,
+  kConnectionLost = 2,  // of the sink to its store
+  kOutOfMemory = 3,
+  kReadOnly = 4,
+  kMoved = 5,  // another node of a cluster has the keys
+  kLoading = 6,
+  kDiskFull = 7,
+  kPayloadVersion = 8,  // the values are of a newer server, or damaged
+  kWrongType = 9,
+  kNoPermission = 10,
+  kRefused = 11,  // commands that are not allowed
+  kSpool = 12,    // no place for the part until it is whole
+  kTimeout = 13,  // the sink takes longer than a part may
+};
+inline constexpr FailureCause kLastFailureCause = FailureCause::kTimeout;
+// "connection_lost", "disk_full", …: stable, as of warm::Cause; empty if it was not said.
+std::string_view cause_name(FailureCause cause);
+
 struct Acknowledgement {
   static constexpr std::size_t kEncodedSize = 64;
   AckStatus status = AckStatus::kRefused;
@@ -110,7 +135,13 @@ struct Acknowledgement {
   std::uint32_t applied = 0;
   std::uint32_t skipped = 0;
   std::uint32_t failed = 0;
+  std::uint8_t cause = 0;  // as on the wire
   friend bool operator==(const Acknowledgement&, const Acknowledgement&) = default;
+
+  static constexpr bool may_have_cause(AckStatus status) {
+    return status == AckStatus::kPartly || status == AckStatus::kSinkFailed;
+  }
+  FailureCause failure_cause() const;
 
   // Of kRefused. One that is not known here is kNotSaid.
   static Acknowledgement refused(Refusal why, std::uint64_t time_ms);
@@ -121,7 +152,7 @@ void encode(const Acknowledgement& value, const ClusterSecret& secret,
             std::span<std::byte, Acknowledgement::kEncodedSize> out);
 
 enum class AckError : std::uint8_t {
-  kMalformed = 1,  // magic, version or status
+  kMalformed = 1,  // magic, version, status, or a cause where there is none
   kNotAuthentic,
   kOther,  // authentic, of another snapshot or part
 };

@@ -323,7 +323,10 @@ void Receiver::refuse(Reason reason) {
   Acknowledgement out = Acknowledgement::refused(
       refusal_of(reason), static_cast<std::uint64_t>(time.time_since_epoch().count()));
   if (reason == Reason::kBusy) out.status = AckStatus::kBusy;
-  if (reason == Reason::kSpoolFailed) out.status = AckStatus::kSinkFailed;
+  if (reason == Reason::kSpoolFailed) {
+    out.status = AckStatus::kSinkFailed;
+    out.cause = static_cast<std::uint8_t>(FailureCause::kSpool);
+  }
   answer(out);
 }
 
@@ -339,6 +342,8 @@ void Receiver::answer(const Acknowledgement& acknowledgement) {
   Acknowledgement out = acknowledgement;
   out.snapshot = header_->extension->snapshot;
   out.part = header_->extension->part;
+  // Who does not ask for it takes it for a status that does not exist.
+  if ((header_->extension->flags & Extension::kCauses) == 0) out.cause = 0;
   output_.resize(Acknowledgement::kEncodedSize);
   encode(out, setup_.secrets[*secret_],
          std::span<std::byte, Acknowledgement::kEncodedSize>(output_));
@@ -351,6 +356,9 @@ void Receiver::applied(const Applied& result, SteadyTime now) {
   out.applied = result.applied;
   out.skipped = result.skipped;
   out.failed = result.failed;
+  if (Acknowledgement::may_have_cause(out.status)) {
+    out.cause = static_cast<std::uint8_t>(result.cause);
+  }
   if (begun_) {
     // Anything less may come again, and should.
     out.snapshot = begun_->snapshot;
@@ -387,6 +395,7 @@ void Receiver::on_deadline(SteadyTime now) {
   events_.emplace_back(Refused{reason});
   Acknowledgement out;
   out.status = AckStatus::kSinkFailed;
+  out.cause = static_cast<std::uint8_t>(FailureCause::kTimeout);
   if (answers()) answer(out);
 }
 

@@ -102,6 +102,7 @@ class Receiver {
     std::uint32_t applied = 0;
     std::uint32_t skipped = 0;
     std::uint32_t failed = 0;
+    FailureCause cause = FailureCause::kNotSaid;  // of kPartly, kSinkFailed
   };
   void applied(const Applied& result, SteadyTime now);
 

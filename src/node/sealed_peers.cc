@@ -16,7 +16,7 @@ SealedPeers::Peer* SealedPeers::open(const hub::ClientId& id, SteadyTime now) {
   const auto found = peers_.find(id);
   if (found != peers_.end()) return &found->second;
   const auto pinned = pin_(id);
-  if (!pinned || peers_.size() >= kMaxPeers) return nullptr;
+  if (closing_ || !pinned || peers_.size() >= kMaxPeers) return nullptr;
   session::Options options;
   options.payload_size_limit = kMaxPayload;
   options.peer_kind = session::PeerKind::kSealane;
@@ -61,6 +61,13 @@ void SealedPeers::close(const hub::ClientId& id, SteadyTime now) {
   if (found == peers_.end()) return;
   found->second.session->close(now);
   changed(id, found->second);
+}
+
+void SealedPeers::close_all(SteadyTime now) {
+  closing_ = true;
+  std::vector<hub::ClientId> all;
+  for (const auto& [id, peer] : peers_) all.push_back(id);
+  for (const hub::ClientId& id : all) close(id, now);
 }
 
 bool SealedPeers::idle() const { return peers_.empty(); }

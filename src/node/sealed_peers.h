@@ -62,6 +62,9 @@ class SealedPeers {
   bool send(const hub::ClientId& to, ByteSpan message, SteadyTime now);  // REQUIRES: kMaxPayload
   bool wants(const hub::ClientId& to) const;                             // send() would take more
   void close(const hub::ClientId& peer, SteadyTime now);
+  // Closes all sessions, and opens none any more: whatever a peer says now, a last copy of its own
+  // goodbye too, is none to answer.
+  void close_all(SteadyTime now);
   bool idle() const;  // every session is closed, and all output was taken
 
   // What was sent goes with the next datagrams, however little it is. Called only while the hub is
@@ -93,6 +96,7 @@ class SealedPeers {
   std::vector<hub::ClientId> gathering_;  // were sent something since flush(); each once
   std::deque<hub::ClientId> talking_;     // may have output; each once
   std::deque<Event> events_;
+  bool closing_ = false;
 };
 
 }  // namespace sealane::node

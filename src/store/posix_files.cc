@@ -106,6 +106,12 @@ class PosixFile final : public File {
     if (size >= kLargeSize) start_writing(start, static_cast<off_t>(size));
     return success();
   }
+  FileResult<void> truncate(std::uint64_t size) override {
+    if (retry([&] { return ::ftruncate(fd_.get(), static_cast<off_t>(size)); }) < 0) {
+      return failed("truncate", path_);
+    }
+    return success();
+  }
   FileResult<void> sync() override {
     if (retry([&] { return ::fsync(fd_.get()); }) < 0) return failed("fsync", path_);
     return success();

@@ -57,6 +57,7 @@ struct PushReport {
   std::uint32_t applied = 0;                              // commands, as the peer counted
   std::uint32_t skipped = 0;
   std::uint32_t failed = 0;
+  entropy::FailureCause cause = entropy::FailureCause::kNotSaid;  // of kPartly, kSinkFailed
 };
 
 // Of all parts of one snapshot.

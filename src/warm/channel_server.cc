@@ -29,11 +29,44 @@ std::uint32_t saturated(std::uint64_t count) {
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(count, 0xffffffff));
 }
 
+entropy::FailureCause wire_cause(Cause cause) {
+  using entropy::FailureCause;
+  switch (cause) {
+    case Cause::kExists:
+    case Cause::kExpired:
+      return FailureCause::kNotSaid;
+    case Cause::kRefused:
+      return FailureCause::kRefused;
+    case Cause::kOutOfMemory:
+      return FailureCause::kOutOfMemory;
+    case Cause::kLoading:
+      return FailureCause::kLoading;
+    case Cause::kReadOnly:
+      return FailureCause::kReadOnly;
+    case Cause::kMoved:
+      return FailureCause::kMoved;
+    case Cause::kPayloadVersion:
+      return FailureCause::kPayloadVersion;
+    case Cause::kWrongType:
+      return FailureCause::kWrongType;
+    case Cause::kNoPermission:
+      return FailureCause::kNoPermission;
+    case Cause::kDiskFull:
+      return FailureCause::kDiskFull;
+    case Cause::kConnectionLost:
+      return FailureCause::kConnectionLost;
+    case Cause::kOther:
+      return FailureCause::kOther;
+  }
+  return FailureCause::kOther;
+}
+
 Receiver::Applied applied_of(const ApplyResult& result) {
   Receiver::Applied out;
   out.applied = saturated(result.counts.applied);
   out.skipped = saturated(result.counts.skipped);
   out.failed = saturated(result.counts.failed);
+  if (const auto cause = main_cause(result.counts)) out.cause = wire_cause(*cause);
   if (result.counts.failed == 0 && !result.error) {
     out.status = entropy::AckStatus::kApplied;
   } else if (result.counts.applied + result.counts.skipped > 0) {

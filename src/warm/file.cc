@@ -237,9 +237,11 @@ FileSink::~FileSink() {
   if (!temporary_.empty()) static_cast<void>(files_.remove(temporary_));
 }
 
-Result<void, Error> FileSink::write(PartContent& content, ApplyCounts& counts, Cause& cause) {
+Result<std::uint64_t, Error> FileSink::write(PartContent& content, ApplyCounts& counts,
+                                             Cause& cause) {
   RespSplitter splitter;
   Bytes buffer(kBlockSize);
+  std::uint64_t end = size_;
   const auto refuse = [&](RespError error) {
     cause = Cause::kRefused;
     return failed("the part is unusable: " + std::string(describe(error)));
@@ -256,35 +258,52 @@ Result<void, Error> FileSink::write(PartContent& content, ApplyCounts& counts, C
       ++counts.commands;
       ++counts.applied;
     }
-    if (auto written = file_->write(data); !written.has_value()) {
+    if (auto written = file_->write_at(end, data); !written.has_value()) {
       const int code = written.error().code;
       if (code == ENOSPC || code == EDQUOT) cause = Cause::kDiskFull;
       return to_error(written.error());
     }
+    end += data.size();
   }
   if (auto whole = splitter.finish(); !whole.has_value()) return refuse(whole.error());
-  return success();
+  return end;
 }
 
 ApplyResult FileSink::apply(const PartInfo&, PartContent& content) {
   const std::lock_guard lock(mutex_);
   ApplyResult result;
-  Cause cause = Cause::kOther;
-  if (!failure_) {
-    auto written = write(content, result.counts, cause);
-    if (written.has_value()) return result;
-    failure_ = written.error();
+  Cause cause = broken_by_;
+  if (!broken_) {
+    auto end = write(content, result.counts, cause);
+    if (end.has_value()) {
+      size_ = end.value();
+      return result;
+    }
+    result.error = end.error();
+    // Half a part in the file makes it worthless.
+    if (auto cut = file_->truncate(size_); !cut.has_value()) {
+      broken_by_ = cause;
+      broken_ =
+          failed(end.error().message + " What was written of the part cannot be cut off again (" +
+                 to_error(cut.error()).message + "), so nothing more can be kept in " + path_);
+    }
   }
-  // Half a part in the file makes it worthless.
+  if (broken_) result.error = broken_;
+  last_failure_ = result.error;
   result.counts = {};
   result.counts.count(cause);
-  result.error = failure_;
   return result;
+}
+
+bool FileSink::broken() const {
+  const std::lock_guard lock(mutex_);
+  return broken_.has_value();
 }
 
 Result<void, Error> FileSink::finish() {
   const std::lock_guard lock(mutex_);
-  if (failure_) return *failure_;
+  if (broken_) return *broken_;
+  if (size_ == 0 && last_failure_) return *last_failure_;
   if (auto synced = file_->sync(); !synced.has_value()) return to_error(synced.error());
   file_.reset();
   if (auto moved = files_.rename(temporary_, path_, RenameMode::kNoReplace); !moved.has_value()) {

@@ -5,6 +5,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 #include "backup/rdb.h"
 #include "flow/stream.h"
@@ -62,8 +63,9 @@ class FileSource final : public Source, private backup::RdbHandler {
   Progress progress_;
 };
 
-// Appends whole parts. The file appears with finish(), synced, or not at all. A part that fails
-// makes all fail: then nothing appears. Thread-safe.
+// Appends whole parts. The file appears with finish(), synced. What was written of a part that
+// fails is cut off again, and the next one may be taken: a disk that is full for a while costs what
+// came meanwhile. Thread-safe.
 class FileSink final : public Sink {
  public:
   static Result<std::unique_ptr<FileSink>, Error> create(FileSystem& files, RandomSource& random,
@@ -71,17 +73,24 @@ class FileSink final : public Sink {
   ~FileSink() override;
   std::string description() const override { return path_; }
   ApplyResult apply(const PartInfo& part, PartContent& content) override;
+  // An error, too, if parts came and all failed: then there is no file.
   Result<void, Error> finish();
+  // A part could not be cut off: nothing more is taken, and finish() says why.
+  bool broken() const;
 
  private:
   FileSink(FileSystem& files, std::string path) : files_(files), path_(std::move(path)) {}
-  Result<void, Error> write(PartContent& content, ApplyCounts& counts, Cause& cause);
+  // Behind the whole parts; gives where it ends.
+  Result<std::uint64_t, Error> write(PartContent& content, ApplyCounts& counts, Cause& cause);
   FileSystem& files_;
   std::string path_;
   std::string temporary_;  // empty once it is gone
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::unique_ptr<File> file_;
-  std::optional<Error> failure_;
+  std::uint64_t size_ = 0;  // of whole parts
+  std::optional<Error> last_failure_;
+  std::optional<Error> broken_;
+  Cause broken_by_ = Cause::kOther;
 };
 
 }  // namespace sealane::warm

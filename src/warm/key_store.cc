@@ -104,11 +104,17 @@ RedisSourceOptions RedisKeyStore::options(TokenRange range) const {
   options.big_key_size = backup::RdbReader::kMaxValueSize;  // compared whole, like all others
   options.range = range;
   options.bytes_per_second = rate_;
+  options.on_loading = on_loading_;
   return options;
 }
 
+Result<std::unique_ptr<RedisLink>, Error> RedisKeyStore::open() const {
+  if (!on_loading_) return RedisLink::open(address_, cancel_);
+  return RedisLink::open_loaded(address_, cancel_, on_loading_);
+}
+
 Result<std::uint64_t, Error> RedisKeyStore::key_count() {
-  SEALANE_TRY(const auto link, RedisLink::open(address_, cancel_));
+  SEALANE_TRY(const auto link, open());
   SEALANE_TRY(const RedisReply size, link->demand({"DBSIZE"}));
   return static_cast<std::uint64_t>(std::max<std::int64_t>(size.integer, 0));
 }
@@ -138,7 +144,7 @@ Result<void, Error> RedisKeyStore::look_up(std::vector<Bytes> keys, const Visit&
 }
 
 Result<void, Error> RedisKeyStore::each_name(TokenRange range, const VisitName& visit) {
-  SEALANE_TRY(const auto link, RedisLink::open(address_, cancel_));
+  SEALANE_TRY(const auto link, open());
   std::string cursor = "0";
   do {
     SEALANE_TRY(const RedisReply reply, link->demand({"SCAN", cursor, "COUNT", kNamesPage}));

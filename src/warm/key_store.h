@@ -52,8 +52,11 @@ class RedisKeyStore final : public KeyStore {
   Result<void, Error> look_up(std::vector<Bytes> keys, const Visit& visit) override;
   std::uint64_t bytes_seen() const override { return bytes_; }
   void set_rate(std::uint64_t bytes_per_second) override { rate_ = bytes_per_second; }
+  // As of RedisSourceOptions.
+  void on_loading(backup::OnLoading tell) { on_loading_ = std::move(tell); }
 
  private:
+  Result<std::unique_ptr<RedisLink>, Error> open() const;
   Result<void, Error> walk(RedisSource& source, const Visit& visit) const;
   RedisSourceOptions options(TokenRange range) const;
   backup::RedisAddress address_;
@@ -61,6 +64,7 @@ class RedisKeyStore final : public KeyStore {
   const flow::Cancellation* cancel_;
   std::uint64_t bytes_ = 0;
   std::uint64_t rate_ = 0;
+  backup::OnLoading on_loading_;
 };
 
 // A source that can be opened again and again, made of RESTORE and SET NX commands only.

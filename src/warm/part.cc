@@ -102,6 +102,18 @@ std::string_view advice_for(Cause cause) {
   return {};
 }
 
+std::optional<Cause> main_cause(const ApplyCounts& counts) {
+  std::optional<Cause> found;
+  std::uint64_t most = 0;
+  for (std::size_t i = 0; i < counts.causes.size(); ++i) {
+    const auto cause = static_cast<Cause>(i);
+    if (is_skip(cause) || counts.causes[i] <= most) continue;
+    most = counts.causes[i];
+    found = cause;
+  }
+  return found;
+}
+
 void ApplyCounts::add(const ApplyCounts& more) {
   commands += more.commands;
   applied += more.applied;

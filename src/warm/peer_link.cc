@@ -3,6 +3,47 @@
 #include <utility>
 
 namespace sealane::warm {
+namespace {
+
+// What went wrong at the peer and what to do there, as a clause behind "…: "; empty if it did not
+// say.
+std::string_view what_failed(entropy::FailureCause cause) {
+  using entropy::FailureCause;
+  switch (cause) {
+    case FailureCause::kNotSaid:
+      return {};
+    case FailureCause::kOther:
+      return "for a reason of its own";
+    case FailureCause::kConnectionLost:
+      return "its Redis is gone; look whether that runs";
+    case FailureCause::kOutOfMemory:
+      return "its Redis is out of memory; raise maxmemory there";
+    case FailureCause::kReadOnly:
+      return "its Redis is a replica and takes no writes; let it write to the master";
+    case FailureCause::kMoved:
+      return "its Redis is a node of a cluster, which takes only the keys of its slots; use one "
+             "without cluster-enabled";
+    case FailureCause::kLoading:
+      return "its Redis is still loading its file; wait until it has";
+    case FailureCause::kDiskFull:
+      return "its disk is full, or its Redis cannot save; free some space there";
+    case FailureCause::kPayloadVersion:
+      return "its Redis is older than the source; upgrade it, or push with --portable";
+    case FailureCause::kWrongType:
+      return "keys of another type are there; start it with --mode overwrite";
+    case FailureCause::kNoPermission:
+      return "its user of the Redis may not write; see its log for the rights it needs";
+    case FailureCause::kRefused:
+      return "it refuses commands of the part; see its log";
+    case FailureCause::kSpool:
+      return "it has no place for a part until it is whole; free some space in its --spool";
+    case FailureCause::kTimeout:
+      return "it was not done in the time that a part has; see its --total-timeout";
+  }
+  return {};
+}
+
+}  // namespace
 
 Result<std::unique_ptr<PeerLink>, Error> PeerLink::open(PushOptions options, ChannelKeys keys,
                                                         Clock& clock, RandomSource& random,
@@ -61,13 +102,16 @@ Result<PartOutcome, Error> PeerLink::send(const Part& part) {
   outcome.counts.skipped = told.skipped;
   outcome.counts.failed = told.failed;
   outcome.counts.commands = std::uint64_t{told.applied} + told.skipped + told.failed;
+  outcome.cause = entropy::cause_name(told.cause);
+  const std::string_view what = what_failed(told.cause);
   switch (told.verdict) {
     case PushVerdict::kApplied:
       outcome.fate = PartFate::kApplied;
       break;
     case PushVerdict::kPartly:
       outcome.fate = PartFate::kPartly;
-      outcome.why = "the log of " + peer_ + " names the causes";
+      outcome.why = what.empty() ? "the log of " + peer_ + " names the causes"
+                                 : "at " + peer_ + ", " + std::string(what);
       break;
     case PushVerdict::kUnknown:
       // A program that is killed closes in order too, whatever it had begun.
@@ -80,7 +124,8 @@ Result<PartOutcome, Error> PeerLink::send(const Part& part) {
       break;
     case PushVerdict::kSinkFailed:
       outcome.fate = PartFate::kLater;
-      outcome.why = peer_ + " could not apply a part; its log says why";
+      outcome.why = peer_ + " could not apply a part" +
+                    (what.empty() ? "; its log says why" : ": " + std::string(what));
       break;
     case PushVerdict::kRefused:
       outcome.fate = PartFate::kRefused;

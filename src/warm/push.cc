@@ -187,7 +187,11 @@ class Push {
         counters_.bytes += part.commands.size();
         return outcome;
       }
-      if (i >= plan_.tries) return Error{outcome.kind, outcome.why};
+      if (i >= plan_.tries) {
+        const std::lock_guard lock(mutex_);
+        note_cause(outcome);
+        return Error{outcome.kind, outcome.why};
+      }
       counters_.retries += 1;
       const auto time = std::chrono::ceil<milliseconds>(pause.next(random_));
       pollfd wake{cancel_.descriptor(), POLLIN, 0};
@@ -197,7 +201,11 @@ class Push {
     }
   }
 
-  // Under the lock.
+  // Under the lock, as what follows.
+  void note_cause(const PartOutcome& outcome) {
+    if (summary_.cause.empty()) summary_.cause = outcome.cause;
+  }
+
   void settle(const Part& part, const PartOutcome& outcome) {
     summary_.counts.add(outcome.counts);
     summary_.parts += 1;
@@ -205,6 +213,7 @@ class Push {
     summary_.bytes += part.commands.size();
     if (outcome.fate == PartFate::kUnknown) summary_.unknown_parts += 1;
     if (outcome.fate == PartFate::kPartly && first_failure_.empty()) first_failure_ = outcome.why;
+    if (outcome.fate == PartFate::kPartly) note_cause(outcome);
     first_open_[part.index] = Settled{part.digest, part.behind, outcome.fate != PartFate::kApplied};
     std::optional<PartCursor> behind;
     while (!first_open_.empty() && first_open_.begin()->second) {
@@ -259,7 +268,11 @@ SendPart send_to(Sink& sink) {
     PartOutcome outcome{.fate = PartFate::kApplied, .counts = result.counts, .why = {}};
     if (result.error) {
       if (result.error->kind == ErrorKind::kInterrupted) return *result.error;
+      // The sink has waited long enough for all parts that are to come.
+      const auto loading = static_cast<std::size_t>(Cause::kLoading);
+      if (result.counts.causes[loading] > 0) return *result.error;
       outcome.why = result.error->message;
+      if (const auto cause = main_cause(result.counts)) outcome.cause = cause_name(*cause);
       const auto lost = static_cast<std::size_t>(Cause::kConnectionLost);
       outcome.fate = result.counts.causes[lost] > 0 ? PartFate::kLater : PartFate::kPartly;
     }

@@ -26,6 +26,7 @@ struct PartOutcome {
   ApplyCounts counts;
   std::string why;                      // of the last two, and of failures: a sentence
   ErrorKind kind = ErrorKind::kFailed;  // of kLater, if it stays so
+  std::string_view cause = {};          // of failures, a literal: see cause_name(); empty: unknown
 };
 // An error ends the push at once. Thread-safe.
 using SendPart = std::function<Result<PartOutcome, Error>(const Part& part)>;
@@ -52,6 +53,7 @@ struct PushSummary {
   std::uint64_t retries = 0;
   ByteArray<32> digest{};  // SHA-256 over the digests of the parts sent, in their order
   bool resumed = false;    // behind parts of an earlier run, which are not counted here
+  std::string cause;       // of the first part that failed, as of PartOutcome
   // Why it is not certain that the other side has all; empty if it is.
   std::string unproven;
   bool proven() const { return unproven.empty(); }

@@ -178,7 +178,8 @@ Result<PushReport, Error> report_of(const Sender::Finished& finished, const Addr
       return PushReport{.verdict = verdict_of(said.status),
                         .applied = said.applied,
                         .skipped = said.skipped,
-                        .failed = said.failed};
+                        .failed = said.failed,
+                        .cause = said.failure_cause()};
     }
     case Sender::Outcome::kUnknown:
       return PushReport{};
@@ -237,7 +238,7 @@ struct Pusher::Impl {
     if (options.foreign || keys.secrets.empty()) return setup;
     entropy::Extension& extension = setup.extension.emplace();
     extension.flags = entropy::Extension::kAcknowledge | entropy::Extension::kIdempotent |
-                      entropy::Extension::kSeries;
+                      entropy::Extension::kSeries | entropy::Extension::kCauses;
     extension.snapshot = series.snapshot;
     const auto now = std::chrono::floor<milliseconds>(clock.wall_now().time_since_epoch());
     extension.created_ms =

@@ -191,8 +191,29 @@ Result<void, Error> RedisLink::log_in(const backup::RedisAddress& address) {
     SEALANE_TRY(demand({"SELECT", std::to_string(address.database)}));
   }
   SEALANE_TRY(const RedisReply pong, ask({"PING"}));
-  // A server that is loading answers this too; whoever sends commands sees it and says so.
-  if (pong.is_error() && !pong.is_error("LOADING")) return refusal(pong);
+  loading_ = pong.is_error("LOADING");
+  if (pong.is_error() && !loading_) return refusal(pong);
+  return success();
+}
+
+Result<void, Error> RedisLink::wait_until_loaded(const backup::OnLoading& on_loading,
+                                                 std::chrono::nanoseconds patience) {
+  const SteadyTime end = now() + patience;
+  if (loading_ && on_loading) {
+    SEALANE_TRY(const RedisReply info, ask({"INFO", "persistence"}));
+    on_loading(backup::loading_of(description_, info.text));
+  }
+  milliseconds pause = backup::kFirstLoadingPause;
+  while (loading_) {
+    if (now() >= end) return backup::still_loading(description_);
+    // A server that gives up on its file closes the connection, which the next question finds.
+    SEALANE_TRY(wait_until(now() + pause, POLLIN));
+    pause = std::min(2 * pause, backup::kLongestLoadingPause);
+    const auto pong = ask({"PING"});
+    loading_ = pong.has_value() && pong.value().is_error("LOADING");
+    if (!pong.has_value()) return pong.error();
+    if (pong.value().is_error() && !loading_) return refusal(pong.value());
+  }
   return success();
 }
 
@@ -206,6 +227,14 @@ Result<std::unique_ptr<RedisLink>, Error> RedisLink::open(const backup::RedisAdd
   link->read_size_ = kReadSize;
   SEALANE_TRY(link->connect(address));
   SEALANE_TRY(link->log_in(address));
+  return link;
+}
+
+Result<std::unique_ptr<RedisLink>, Error> RedisLink::open_loaded(
+    const backup::RedisAddress& address, const flow::Cancellation* cancel,
+    const backup::OnLoading& on_loading) {
+  SEALANE_TRY(auto link, open(address, cancel));
+  SEALANE_TRY(link->wait_until_loaded(on_loading));
   return link;
 }
 
@@ -311,14 +340,6 @@ Result<RedisReply, Error> RedisLink::demand(std::initializer_list<std::string_vi
   SEALANE_TRY(RedisReply answer, ask(words));
   if (answer.is_error()) return refusal(answer);
   return answer;
-}
-
-std::string info_field(std::string_view info, std::string_view name) {
-  const std::string wanted = "\n" + std::string(name) + ":";
-  const auto at = info.find(wanted);
-  if (at == info.npos) return {};
-  const auto start = at + wanted.size();
-  return std::string(info.substr(start, info.find_first_of("\r\n", start) - start));
 }
 
 }  // namespace sealane::warm

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backup/redis_address.h"
+#include "backup/redis_loading.h"
 #include "flow/descriptor.h"
 #include "flow/stream.h"
 #include "sealane/base/bytes.h"
@@ -39,9 +40,14 @@ struct RedisReply {
 // may not have been done.
 class RedisLink {
  public:
-  // Connects, logs in (a password of the URL, else of REDISCLI_AUTH), selects the database.
+  // Connects, logs in (a password of the URL, else of REDISCLI_AUTH), selects the database. A
+  // server that is loading its file lets in, too.
   static Result<std::unique_ptr<RedisLink>, Error> open(const backup::RedisAddress& address,
                                                         const flow::Cancellation* cancel);
+  // The same, and wait_until_loaded().
+  static Result<std::unique_ptr<RedisLink>, Error> open_loaded(const backup::RedisAddress& address,
+                                                               const flow::Cancellation* cancel,
+                                                               const backup::OnLoading& on_loading);
   ~RedisLink();
   RedisLink(const RedisLink&) = delete;
   RedisLink& operator=(const RedisLink&) = delete;
@@ -62,6 +68,13 @@ class RedisLink {
   // For a command whose answer is no RESP, once those before it were read: what comes next of it, 1
   // to out.size() bytes. From then on reply() is over.
   Result<std::size_t, Error> read_raw(MutableByteSpan out);
+
+  // Whether the server answered so when it was asked last: it takes no commands yet.
+  bool loading() const { return loading_; }
+  // REQUIRES: nothing is under way. kFailed if `patience` is over.
+  Result<void, Error> wait_until_loaded(
+      const backup::OnLoading& on_loading,
+      std::chrono::nanoseconds patience = backup::kLoadingPatience);
 
   const std::string& description() const { return description_; }
   Error refusal(const RedisReply& reply) const;
@@ -87,6 +100,7 @@ class RedisLink {
   flow::Cancellation interrupted_;
   std::string description_;
   bool has_password_ = false;
+  bool loading_ = false;
   flow::OwnedDescriptor socket_;
   RedisReply root_;  // being read; before the reader, which may clear it when it goes
   std::unique_ptr<redisReader, ReaderDeleter> reader_;
@@ -96,7 +110,6 @@ class RedisLink {
   std::size_t read_size_ = 0;  // of it, next time
 };
 
-// The value of "NAME:…" in an answer to INFO; empty if it is not there.
-std::string info_field(std::string_view info, std::string_view name);
+using backup::info_field;
 
 }  // namespace sealane::warm

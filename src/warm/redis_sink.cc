@@ -483,9 +483,7 @@ Cause cause_of(std::string_view answer) {
 }
 
 Result<void, Error> RedisSink::check() const {
-  SEALANE_TRY(const auto link, RedisLink::open(address_, cancel_));
-  SEALANE_TRY(const RedisReply role, link->ask({"PING"}));
-  if (role.is_error()) return link->refusal(role);
+  SEALANE_TRY(RedisLink::open_loaded(address_, cancel_, on_loading_));
   return success();
 }
 
@@ -502,25 +500,30 @@ Result<bool, Error> RedisSink::is_same_store(const backup::RedisAddress& other) 
 }
 
 Result<void, Error> RedisSink::flush() const {
-  SEALANE_TRY(const auto link, RedisLink::open(address_, cancel_));
+  SEALANE_TRY(const auto link, RedisLink::open_loaded(address_, cancel_, on_loading_));
   SEALANE_TRY(link->demand({"FLUSHDB"}));
+  return success();
+}
+
+// What comes before the commands of a part. `cause`: of an error.
+Result<void, Error> RedisSink::make_ready(RedisLink& link, Cause& cause) {
+  if (!link.loading()) told_loading_ = false;
+  const auto loaded = link.wait_until_loaded([this](const backup::RedisLoading& loading) {
+    if (!told_loading_.exchange(true) && on_loading_) on_loading_(loading);
+  });
+  cause = link.loading() ? Cause::kLoading : Cause::kConnectionLost;
+  if (!loaded.has_value()) return loaded;
+  const std::lock_guard lock(flushing_);
+  if (!flush_first_) return success();
+  SEALANE_TRY(const RedisReply flushed, link.ask({"FLUSHDB"}));
+  cause = cause_of(flushed.text);
+  if (flushed.is_error()) return link.refusal(flushed);
+  flush_first_ = false;
   return success();
 }
 
 ApplyResult RedisSink::apply(const PartInfo& part, PartContent& content) {
   if (part.size == 0) return {};
-  {
-    const std::lock_guard lock(flushing_);
-    if (flush_first_) {
-      if (auto flushed = flush(); !flushed.has_value()) {
-        ApplyResult result;
-        result.counts.count(Cause::kOther);
-        result.error = flushed.error();
-        return result;
-      }
-      flush_first_ = false;
-    }
-  }
   auto link = RedisLink::open(address_, cancel_);
   if (!link.has_value()) {
     ApplyResult result;
@@ -534,7 +537,14 @@ ApplyResult RedisSink::apply(const PartInfo& part, PartContent& content) {
     links_.push_back(&opened);
     if (interrupted_) opened.interrupt();
   }
-  ApplyResult result = Application(opened, mode_).run(content);
+  ApplyResult result;
+  Cause cause = Cause::kOther;
+  if (auto ready = make_ready(opened, cause); ready.has_value()) {
+    result = Application(opened, mode_).run(content);
+  } else {
+    result.counts.count(cause);
+    result.error = ready.error();
+  }
   const std::lock_guard lock(mutex_);
   std::erase(links_, &opened);
   return result;

@@ -1,6 +1,7 @@
 #pragma once
 // RedisSink: applies parts to a live Redis. Only commands of an allow-list are sent, a bounded
 // number at a time, and every answer is read and counted. See docs/protocol/warm.md.
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -27,6 +28,9 @@ class RedisSink final : public Sink {
       : address_(std::move(address)), mode_(mode), cancel_(cancel) {}
 
   std::string description() const override { return address_.description; }
+  // Before all else. Told when a server that loads its file is waited for: by check(), and where
+  // it was started again between two parts.
+  void on_loading(backup::OnLoading tell) { on_loading_ = std::move(tell); }
   // Whether the server is there and takes us; an error says what to do.
   Result<void, Error> check() const;
   // Whether that is the database we write to, under whatever address. False where a server does
@@ -43,7 +47,10 @@ class RedisSink final : public Sink {
   backup::RedisAddress address_;
   ApplyMode mode_;
   const flow::Cancellation* cancel_;
-  std::mutex flushing_;  // no part is applied meanwhile
+  Result<void, Error> make_ready(RedisLink& link, Cause& cause);
+  backup::OnLoading on_loading_;
+  std::atomic<bool> told_loading_{false};  // and not loaded since
+  std::mutex flushing_;                    // no part is applied meanwhile
   bool flush_first_ = false;
   std::mutex mutex_;
   std::vector<RedisLink*> links_;  // of parts being applied

@@ -92,6 +92,9 @@ Result<std::unique_ptr<RedisSource>, Error> RedisSource::open(const backup::Redi
 
 Result<void, Error> RedisSource::connect() {
   SEALANE_TRY(link_, RedisLink::open(address_, cancel_));
+  if (options_.on_loading) {
+    SEALANE_TRY(link_->wait_until_loaded(options_.on_loading));
+  }
   SEALANE_TRY(const RedisReply server, link_->demand({"INFO", "server"}));
   SEALANE_TRY(const RedisReply memory, link_->demand({"INFO", "memory"}));
   SEALANE_TRY(const RedisReply keys, link_->demand({"DBSIZE"}));

@@ -26,6 +26,9 @@ struct RedisSourceOptions {
   // Values as the commands of their type, not as DUMP: for a target that is an older Redis.
   bool portable = false;
   std::uint64_t bytes_per_second = 0;  // 0: no limit
+  // A server that is loading its file is waited for where there is somebody to tell; else open()
+  // fails.
+  backup::OnLoading on_loading = {};
 };
 
 // What a key under construction is called on the target. Targets accept writers for such keys only,

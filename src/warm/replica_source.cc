@@ -63,6 +63,9 @@ Result<std::unique_ptr<ReplicaSource>, Error> ReplicaSource::open(
 
 Result<void, Error> ReplicaSource::connect() {
   SEALANE_TRY(link_, RedisLink::open(address_, cancel_));
+  if (options_.on_loading) {
+    SEALANE_TRY(link_->wait_until_loaded(options_.on_loading));
+  }
   SEALANE_TRY(const RedisReply keys, link_->demand({"DBSIZE"}));
   SEALANE_TRY(const RedisReply time, link_->demand({"TIME"}));
   const auto now = milliseconds_of(time);
@@ -255,6 +258,7 @@ Result<void, Error> ReplicaSource::end_image() {
   if (big_keys_.empty()) return success();
   RedisSourceOptions options = options_;
   options.bytes_per_second = pace_.rate();
+  options.on_loading = {};  // one that was started again is not the server of the image
   SEALANE_TRY(auto big, RedisSource::open(address_, options, clock_, cancel_));
   big->read_only(std::exchange(big_keys_, {}));
   const std::lock_guard lock(mutex_);

@@ -8,11 +8,12 @@ import pty
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import time
 
 from hub_stage import HubStage, PATIENCE, Running, write_private
-from support import PROGRAM, main
+from support import PROGRAM, RELEASE, main
 
 
 class Hub(HubStage):
@@ -95,6 +96,24 @@ class Hub(HubStage):
         with open(self.path("inbox", "dump.age"), "rb") as file:
             self.assertEqual(file.read(), data)
         self.assertEqual(os.listdir(self.path("inbox")), ["dump.age"])
+
+    def test_who_sends_does_not_wait_for_a_listener_that_ended(self):
+        self.start_hub()
+        self.enrol("shop", "prover")
+        with open(self.path("note"), "wb") as file:
+            file.write(b"text")
+        inbox = self.path("inbox")
+        listener = self.listen("prover", "--files", inbox, "--count", "1")  # which makes its directory
+        self.assertEqual(stat.S_IMODE(os.stat(inbox).st_mode), 0o700)
+        sender = Running(self, "send", "prover", self.path("note"), env=self.home("shop"))
+        sender.wait_for("message_sent")
+        start = time.monotonic()
+        self.assertEqual(sender.process.wait(PATIENCE), 0)
+        took = time.monotonic() - start
+        self.assertEqual(listener.process.wait(PATIENCE), 0)
+        self.assertEqual(os.listdir(inbox), ["note"])
+        if RELEASE:  # an instrumented program may be as slow
+            self.assertLess(took, 2.5, "it waited for somebody who is gone")
 
     def test_a_program_is_run_for_each_message(self):
         self.start_hub()
@@ -287,8 +306,11 @@ class Hub(HubStage):
         _, err = self.send("shop", "shop", "--text", "x", code=2)
         self.assertIn("nothing is sealed to oneself", err)
         self.send("shop", "shop", "--text", "x", "--plain")
-        _, err = self.expect(1, "listen", "--files", missing, env=self.home("prover"))
-        self.assertIn(missing, err)
+        _, err = self.expect(2, "listen", "--files", os.path.join(missing, "inbox"), env=self.home("prover"))
+        self.assertIn(f"the directory it would lie in, {missing}, is missing", err)
+        self.assertFalse(os.path.exists(missing))
+        _, err = self.expect(2, "listen", "--files", self.path("file"), env=self.home("prover"))
+        self.assertIn("is no directory for files", err)
         self.listen("prover")
         _, err = self.send("shop", "prover", self.path("file"), code=20)
         self.assertIn("needs --files DIR", err)

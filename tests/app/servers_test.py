@@ -2,13 +2,14 @@
 with the documented exit code for each thing that is wrong with a server. Method: private servers on UNIX sockets in the
 stage, started and ended here."""
 import glob
+import json
 import os
 import shutil
 import subprocess
 import time
 import unittest
 
-from support import Stage, main, need
+from support import PROGRAM, Stage, main, need
 
 INITDB = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))
 
@@ -225,6 +226,41 @@ class Redis(Servers):
         self.back_up(source, "--fingerprint", "structure")
         out, _ = self.ok("drill", "-i", self.path("recovery.key"))
         self.assertIn("structure equal", out)
+
+    def test_a_server_that_loads_its_file_is_waited_for(self):
+        source = self.start("a")
+        self.cli("a", "eval", "for i = 1, 1500 do redis.call('set', 'key:' .. i, 'value ' .. i) end", "0")
+        self.back_up(source)
+
+        def load_slowly():
+            self.cli("a", "save")
+            self.servers["a"].kill()
+            self.servers["a"].wait()
+            self.servers["a"] = subprocess.Popen(
+                ["redis-server", "--port", "0", "--unixsocket", self.path("a", "redis.sock"), "--save", "", "--dir",
+                 self.path("a"), "--repl-diskless-sync-delay", "0", "--key-load-delay", "20000",
+                 "--loading-process-events-interval-bytes", "1024"], stdout=subprocess.DEVNULL)
+            self.addCleanup(self.servers["a"].wait)
+            self.addCleanup(self.servers["a"].kill)
+            while "LOADING" not in self.cli("a", "ping"):
+                time.sleep(0.05)
+
+        for words in (["backup", "--source", source, "--plan", "shop", "-r", self.recipient],
+                      ["restore", "latest:shop", "-i", self.path("recovery.key"), "--to", source, "--overwrite"]):
+            load_slowly()
+            process = subprocess.Popen([PROGRAM, *words, "--json"], env=self.env, stdout=subprocess.PIPE)
+            self.addCleanup(process.communicate)
+            self.addCleanup(process.kill)
+            kinds = []
+            for line in process.stdout:
+                message = json.loads(line)
+                kinds.append(message["message_type"])
+                if kinds[-1] == "redis_loading":
+                    self.assertEqual(message["server"], source)
+                    self.cli("a", "config", "set", "key-load-delay", "0")
+            self.assertEqual(process.wait(), 0, kinds)
+            self.assertEqual(kinds.count("redis_loading"), 1, kinds)
+        self.assertEqual(self.cli("a", "dbsize"), "1500")
 
     def test_a_snapshot_of_another_kind_costs_nothing(self):
         target = self.start("a")

@@ -38,6 +38,23 @@ class WarmStage(Stage):
         setattr(self, name + "_process", server)
         return "redis+unix://" + where
 
+    def load_slowly(self, url, name):
+        """Starts a server of redis() again, with what it has, which it then loads until CONFIG SET key-load-delay 0."""
+        self.cli(url, "SAVE")
+        process = getattr(self, name + "_process")
+        process.kill()
+        process.wait()
+        where = url.removeprefix("redis+unix://")
+        server = subprocess.Popen(["redis-server", "--port", "0", "--unixsocket", where, "--dir", self.path(name),
+                                   "--save", "", "--logfile", self.path(name, "log"), "--key-load-delay", "20000",
+                                   "--loading-process-events-interval-bytes", "1024", "--repl-diskless-sync-delay",
+                                   "0"])
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        setattr(self, name + "_process", server)
+        self.wait_until(lambda: b"LOADING" in subprocess.run(["redis-cli", "-s", where, "ping"], capture_output=True,
+                                                             check=False).stdout)
+
     def write(self, name, text):
         with open(self.path(name), "w", encoding="ascii") as file:
             file.write(text)

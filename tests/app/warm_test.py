@@ -271,6 +271,79 @@ class Warm(WarmStage):
         refused = [m for m in self.stop(server) if m.get("refused")]
         self.assertGreaterEqual(len(refused), 2)
 
+    def test_a_redis_that_loads_its_file_is_waited_for(self):
+        self.fill(self.shop, 1000)
+        self.ok("warm", "push", "--from", self.shop, "--to", self.vault)
+
+        def begin(*words):
+            process = subprocess.Popen([PROGRAM, "warm", *words, "--json"], env=self.env, stdout=subprocess.PIPE,
+                                       stderr=subprocess.PIPE)
+            self.addCleanup(process.communicate)
+            self.addCleanup(process.kill)
+            return process
+
+        def says_loading(process, url):
+            message = json.loads(process.stdout.readline())
+            self.assertEqual((message["message_type"], message["server"]), ("redis_loading", url))
+            self.assertGreaterEqual(message["percent"], 0)
+            self.cli(url, "CONFIG", "SET", "key-load-delay", "0")  # and on it goes
+
+        def goes_on(process):
+            out = [json.loads(line) for line in process.communicate(timeout=120)[0].splitlines()]
+            self.assertEqual(process.returncode, 0)
+            self.assertNotIn("redis_loading", [m["message_type"] for m in out], "it is said once")
+            return out[-1]
+
+        push = ["push", "--from", self.shop, "--to"]
+        where = self.path("channel")
+        take = ["serve", *self.keys, "--listen", "unix:" + where, "--into", self.vault]
+        for name, url, words in (("shop", self.shop, [*push, self.vault]), ("vault", self.vault, [*push, self.vault]),
+                                 ("shop", self.shop, [*push, self.path("copy"), "--as-replica"]),
+                                 ("vault", self.vault, ["compare", self.shop, self.vault])):
+            with self.subTest(words, slow=name):
+                self.load_slowly(url, name)
+                process = begin(*words)
+                says_loading(process, url)
+                goes_on(process)
+        self.load_slowly(self.vault, "vault")
+        serve = begin(*take)
+        says_loading(serve, self.vault)
+        self.assertEqual(json.loads(serve.stdout.readline())["message_type"], "warm_serving")
+        # Started again in the middle: the part waits with it, and does not fail.
+        self.load_slowly(self.vault, "vault")
+        pushing = begin(*push, "unix:" + where, *self.keys)
+        says_loading(serve, self.vault)
+        report = goes_on(pushing)
+        self.assertEqual((report["verdict"], report["failed"], report["retries"]), ("complete", 0, 0))
+        self.stop(serve)
+        # It can be stopped while it waits.
+        self.load_slowly(self.vault, "vault")
+        serve = begin(*take)
+        self.assertIn(b"redis_loading", serve.stdout.readline())
+        serve.send_signal(signal.SIGTERM)
+        serve.communicate(timeout=120)
+        self.assertEqual(serve.returncode, 130)
+
+    def test_why_a_part_failed_is_said_at_the_sender(self):
+        self.fill(self.shop, 100)
+        server, address = self.serve(*self.keys, into=self.vault)
+        push = ["warm", "push", "--from", self.shop, "--to", address, *self.keys]
+        def fails(cause, sentence):
+            out = self.json_lines(*push, code=1)
+            self.assertIn(sentence, out[-1]["message"])
+            self.assertEqual([m["cause"] for m in out if m["message_type"] == "warm_push"], [cause])
+        self.cli(self.vault, "CONFIG", "SET", "maxmemory", "1")
+        fails("out_of_memory", "its Redis is out of memory; raise maxmemory there")
+        self.cli(self.vault, "CONFIG", "SET", "maxmemory", "0")
+        self.cli(self.vault, "REPLICAOF", "127.0.0.1", "1")
+        fails("read_only", "its Redis is a replica")
+        self.cli(self.vault, "REPLICAOF", "NO", "ONE")
+        self.assertEqual(self.json_lines(*push)[-1]["cause"], "")
+        self.vault_process.kill()
+        self.vault_process.wait()
+        fails("connection_lost", "its Redis is gone")
+        self.stop(server)
+
     def test_a_redis_that_dies_is_said_and_the_copy_resumes(self):
         self.fill(self.shop, 100)
         server, address = self.serve(*self.keys, into=self.vault)

@@ -492,6 +492,77 @@ TEST(Receiver, ASinkThatFailedMayGetThePartAgain) {
   EXPECT_EQ(made.memory.size(), 0u);
 }
 
+Acknowledgement answer_of(const Signed& sent, const Bytes& output) {
+  return decode_acknowledgement(std::span<const std::byte, Acknowledgement::kEncodedSize>(output),
+                                testing::test_secret(), sent.setup.extension->snapshot,
+                                sent.setup.extension->part)
+      .value();
+}
+
+TEST(Receiver, WhyTheSinkFailedIsSaidToWhoAsksForIt) {
+  for (const bool asks : {false, true}) {
+    Signed sent(100);
+    if (asks) sent.setup.extension->flags |= Extension::kCauses;
+    for (const AckStatus status :
+         {AckStatus::kApplied, AckStatus::kPartly, AckStatus::kSinkFailed}) {
+      Made made({}, true);
+      Received got = testing::run(*made.receiver, sent.stream(), testing::in_pieces(2000));
+      made.receiver->applied({status, 3, 0, 1, FailureCause::kDiskFull}, {});
+      testing::collect(*made.receiver, got);
+      const Acknowledgement said = answer_of(sent, got.output);
+      EXPECT_EQ(said.status, status);
+      EXPECT_EQ(said.failed, 1U);
+      const bool may = asks && status != AckStatus::kApplied;
+      EXPECT_EQ(said.failure_cause(), may ? FailureCause::kDiskFull : FailureCause::kNotSaid);
+    }
+    // What fails before the sink has it, and a sink that is too slow.
+    Made full({}, true);
+    Received got;
+    testing::feed(*full.receiver, ByteSpan(sent.stream()).first(1044), testing::in_pieces(2000),
+                  got);
+    full.receiver->give_up(Reason::kSpoolFailed);
+    testing::collect(*full.receiver, got);
+    EXPECT_EQ(answer_of(sent, got.output).status, AckStatus::kSinkFailed);
+    EXPECT_EQ(answer_of(sent, got.output).failure_cause(),
+              asks ? FailureCause::kSpool : FailureCause::kNotSaid);
+    Made slow({}, true);
+    got = testing::run(*slow.receiver, sent.stream(), testing::in_pieces(2000));
+    slow.receiver->on_deadline(SteadyTime{} + 1h);
+    testing::collect(*slow.receiver, got);
+    EXPECT_EQ(answer_of(sent, got.output).failure_cause(),
+              asks ? FailureCause::kTimeout : FailureCause::kNotSaid);
+  }
+}
+
+TEST(Receiver, CausesStandWhereTheFormatSays) {
+  // By an independent maker: HMAC-SHA-256 and HKDF of Python's standard library.
+  const std::string_view kText =
+      "454e5841000107042a0000000000000000000000000000000000000000000000000000010000000314e1954c56f3"
+      "6d82cad1d314f0f0e5f860b9e08fea425810";
+  Acknowledgement said{.status = AckStatus::kSinkFailed, .part = 3, .failed = 1, .cause = 7};
+  said.snapshot[0] = std::byte{42};
+  EXPECT_EQ(said.failure_cause(), FailureCause::kDiskFull);
+  ByteArray<Acknowledgement::kEncodedSize> out{};
+  encode(said, testing::test_secret(), out);
+  EXPECT_EQ(to_hex(out), kText);
+  const auto decode = [&] {
+    return decode_acknowledgement(out, testing::test_secret(), said.snapshot, said.part);
+  };
+  EXPECT_EQ(decode().value(), said);
+  // One of a version to come.
+  said.cause = 200;
+  encode(said, testing::test_secret(), out);
+  EXPECT_EQ(decode().value(), said);
+  EXPECT_EQ(said.failure_cause(), FailureCause::kOther);
+  // Nobody writes one where nothing failed.
+  out[7] = std::byte{0};
+  EXPECT_EQ(decode().error(), AckError::kMalformed);
+  for (int i = 1; i <= static_cast<int>(kLastFailureCause); ++i) {
+    EXPECT_FALSE(cause_name(static_cast<FailureCause>(i)).empty());
+  }
+  EXPECT_TRUE(cause_name(FailureCause::kNotSaid).empty());
+}
+
 TEST(Receiver, DamagedSignedSnapshotsAreRefusedWithOneAnswer) {
   const Signed sent(100);
   const Bytes good = sent.stream();

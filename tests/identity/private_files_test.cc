@@ -191,6 +191,7 @@ class FailingFiles final : public FileSystem {
     FileResult<void> write_at(std::uint64_t at, ByteSpan data) override {
       return file_->write_at(at, data);
     }
+    FileResult<void> truncate(std::uint64_t size) override { return file_->truncate(size); }
     FileResult<void> sync() override {
       if (owner_.fails()) return FileError{EIO, "fsync", "key"};
       return file_->sync();

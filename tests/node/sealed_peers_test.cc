@@ -154,6 +154,28 @@ TEST_F(SealedPeersTest, CloseSendsWhatGathered) {
   EXPECT_EQ(b_.heard(), (std::vector<std::string>{"first"}));
 }
 
+TEST_F(SealedPeersTest, WhoEndsAnswersNobody) {
+  establish();
+  ASSERT_TRUE(a_.say(b_, "last"));
+  a_.sealed.close_all(clock_.steady_now());
+  // Both say goodbye at the same time. What of it comes late, and twice, begins nothing again.
+  b_.sealed.close(a_.id, clock_.steady_now());
+  std::vector<Bytes> late;
+  while (auto output = b_.sealed.next_output()) late.push_back(std::move(output->second));
+  ASSERT_FALSE(late.empty());
+  while (a_.sealed.next_output()) {
+  }
+  a_.heard();
+  EXPECT_TRUE(a_.ended);
+  EXPECT_TRUE(a_.sealed.idle());
+  for (int copy = 0; copy < 2; ++copy) {
+    EXPECT_FALSE(a_.sealed.receive(b_.id, late[0], clock_.steady_now()));
+  }
+  EXPECT_TRUE(a_.sealed.idle());
+  EXPECT_FALSE(a_.sealed.next_output());
+  EXPECT_FALSE(a_.sealed.deadline());
+}
+
 TEST_F(SealedPeersTest, PeersTakeTurns) {
   End c(clock_, random_);
   a_.pin(c);

@@ -122,6 +122,15 @@ class SimulatedFiles::OpenFile final : public File {
     const std::lock_guard lock(disk_->mutex);
     return put(offset, data);
   }
+  FileResult<void> truncate(std::uint64_t size) override {
+    const std::lock_guard lock(disk_->mutex);
+    if (const int code = enter("truncate")) return FileError{code, "truncate", path_};
+    if (disk_->space_left && size < node_->data.size()) {
+      *disk_->space_left += node_->data.size() - size;
+    }
+    node_->data.resize(static_cast<std::size_t>(size));
+    return success();
+  }
   FileResult<void> sync() override {
     const std::lock_guard lock(disk_->mutex);
     if (const int code = enter("fsync")) return FileError{code, "fsync", path_};

@@ -226,6 +226,51 @@ TEST_P(Channel, TheSamePartTwiceIsAppliedOnceAndAnEmptyOneNever) {
   EXPECT_TRUE(sink_.take().empty());
 }
 
+// Fails each part as a store that cannot take it.
+class FailingSink final : public Sink {
+ public:
+  std::string description() const override { return "a store that fails"; }
+  ApplyResult apply(const PartInfo&, PartContent&) override {
+    ApplyResult result;
+    for (int i = 0; i < 3; ++i) result.counts.count(cause);
+    result.counts.count(Cause::kWrongType);  // not what most have in common
+    result.counts.count(Cause::kExists, some_taken ? 9 : 0);
+    result.error = Error{ErrorKind::kFailed, "no"};
+    return result;
+  }
+  Cause cause = Cause::kOther;
+  bool some_taken = false;
+};
+
+TEST_P(Channel, WhyASinkFailedIsSaidAtTheOtherEnd) {
+  FailingSink sink;
+  auto made = ChannelServer::listen(serve_, sink, system_files(), system_random(), system_clock());
+  ASSERT_TRUE(made.has_value());
+  push_.to = made.value()->local();
+  auto keys = load_channel_keys(system_files(), {path("key"), path("iv"), {path("secret")}, false});
+  const auto link =
+      PeerLink::open(push_, std::move(keys.value()), system_clock(), system_random(), nullptr)
+          .value();
+  const SendPart send = link->sender();
+  for (std::size_t i = 0; i < kCauseCount; ++i) {
+    sink.cause = static_cast<Cause>(i);
+    if (is_skip(sink.cause)) continue;
+    SCOPED_TRACE(cause_name(sink.cause));
+    for (const bool some : {false, true}) {
+      sink.some_taken = some;
+      const auto outcome = send(part_of(10, 10, static_cast<std::uint32_t>(i)));
+      ASSERT_TRUE(outcome.has_value());
+      EXPECT_EQ(outcome.value().fate, some ? PartFate::kPartly : PartFate::kLater);
+      EXPECT_EQ(outcome.value().cause, cause_name(sink.cause));
+      EXPECT_EQ(outcome.value().why.find("its log says why"), std::string::npos);
+    }
+    if (sink.cause == Cause::kDiskFull) {
+      sink.some_taken = false;
+      EXPECT_NE(send(part_of(10, 10, 77)).value().why.find("its disk is full"), std::string::npos);
+    }
+  }
+}
+
 TEST_P(Channel, ASinkThatFailsIsSaidAndThePartMayComeAgain) {
   start();
   Part broken = make_part(to_bytes("this is no command\r\n"), 1, 1);
@@ -234,6 +279,7 @@ TEST_P(Channel, ASinkThatFailsIsSaidAndThePartMayComeAgain) {
     const auto report = sender->push(broken, series(), nullptr);
     ASSERT_TRUE(report.has_value());
     EXPECT_EQ(report.value().verdict, PushVerdict::kSinkFailed);
+    EXPECT_EQ(report.value().cause, entropy::FailureCause::kRefused);
   }
   EXPECT_TRUE(sink_.take().empty());
 }
@@ -532,6 +578,7 @@ TEST_P(Channel, ASpoolThatCannotBeWrittenIsSaid) {
   const auto report = pusher()->push(part_of(100, 40'000), series(), nullptr);
   ASSERT_TRUE(report.has_value()) << report.error().message;
   EXPECT_EQ(report.value().verdict, PushVerdict::kSinkFailed);
+  EXPECT_EQ(report.value().cause, entropy::FailureCause::kSpool);
   EXPECT_EQ(intakes_.next().refused, Reason::kSpoolFailed);
   const std::lock_guard lock(mutex);
   ASSERT_EQ(warnings.size(), 1u);

@@ -353,8 +353,16 @@ TEST_F(Replica, WhoMayNotSyncIsToldSo) {
 
 // ---- A server that sends what no real one would ----
 
+constexpr const char* kLoadingInfo =
+    "# Persistence\r\nloading:1\r\nloading_loaded_perc:35.20\r\nloading_eta_seconds:40\r\n";
+std::string sized(const std::string& content) {
+  return "$" + std::to_string(content.size()) + "\r\n" + content;
+}
+
 class OddServer {
  public:
+  std::atomic<int> loading_pings{0};  // so many are answered with LOADING
+
   // Answers SYNC with `sync`, then closes, or says nothing more.
   OddServer(std::string sync, bool closes) : sync_(std::move(sync)), closes_(closes) {
     path_ = folder_.path() + "/s";
@@ -367,9 +375,12 @@ class OddServer {
     thread_ = std::thread([this] { serve(); });
   }
   ~OddServer() {
-    stop_ = true;
-    thread_.join();
+    stop();
     ::close(listener_);
+  }
+  void stop() {
+    stop_ = true;
+    if (thread_.joinable()) thread_.join();
   }
   backup::RedisAddress address() const {
     return backup::parse_redis_url("redis+unix://" + path_).value();
@@ -396,6 +407,11 @@ class OddServer {
           const std::string word = to_text(command.value()->words[0]);
           std::string answer = "+OK\r\n";
           if (word == "DBSIZE") answer = ":3\r\n";
+          if (word == "PING" && loading_pings > 0) {
+            --loading_pings;
+            answer = "-LOADING Redis is loading the dataset in memory\r\n";
+          }
+          if (word == "INFO") answer = sized(kLoadingInfo) + "\r\n";
           if (word == "TIME") answer = "*2\r\n$10\r\n1700000000\r\n$1\r\n0\r\n";
           if (word == "SYNC") answer = sync_;
           send_all(peer, answer);
@@ -433,8 +449,49 @@ std::string rdb_file(const std::string& keys) {
   store_integer(crc, backup::crc64(0, as_bytes(out)), Endian::kLittle);
   return out + to_text(crc);
 }
-std::string sized(const std::string& content) {
-  return "$" + std::to_string(content.size()) + "\r\n" + content;
+
+TEST_F(Replica, AServerThatLoadsIsWaitedForAndSaidOnce) {
+  OddServer server("", true);
+  std::vector<backup::RedisLoading> told;
+  const backup::OnLoading tell = [&told](const backup::RedisLoading& loading) {
+    told.push_back(loading);
+  };
+  server.loading_pings = 4;
+  const auto link = RedisLink::open_loaded(server.address(), nullptr, tell);
+  ASSERT_TRUE(link.has_value()) << link.error().message;
+  EXPECT_FALSE(link.value()->loading());
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_EQ(told[0].percent, 35.2);
+  EXPECT_EQ(told[0].eta_seconds, 40U);
+  EXPECT_NE(describe(told[0]).find(" is loading its file (35 %, about 40 s more); waiting"),
+            std::string::npos)
+      << describe(told[0]);
+}
+
+TEST_F(Replica, AServerThatLoadsIsNotWaitedForForEver) {
+  OddServer server("", true);
+  server.loading_pings = 1'000'000;
+  {
+    const auto link = RedisLink::open(server.address(), nullptr);
+    ASSERT_TRUE(link.has_value());
+    EXPECT_TRUE(link.value()->loading());
+    const auto over = link.value()->wait_until_loaded({}, std::chrono::milliseconds(120));
+    ASSERT_FALSE(over.has_value());
+    EXPECT_EQ(over.error().kind, ErrorKind::kFailed);
+    link.value()->interrupt();
+    const auto stopped = link.value()->wait_until_loaded({});
+    ASSERT_FALSE(stopped.has_value());
+    EXPECT_EQ(stopped.error().kind, ErrorKind::kInterrupted);
+  }
+  // Nor one that ends.
+  std::thread ends([&server] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    server.stop();
+  });
+  const auto link = RedisLink::open_loaded(server.address(), nullptr, {});
+  ends.join();
+  ASSERT_FALSE(link.has_value());
+  EXPECT_NE(link.error().message.find("was lost"), std::string::npos) << link.error().message;
 }
 
 TEST_F(Replica, WhatNoRedisSendsIsAnErrorWithAWayOut) {

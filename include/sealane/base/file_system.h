@@ -62,6 +62,7 @@ class File {
   virtual FileResult<std::size_t> read_at(std::uint64_t offset, MutableByteSpan out) = 0;
   virtual FileResult<void> write(ByteSpan data) = 0;  // all of it, or an error
   virtual FileResult<void> write_at(std::uint64_t offset, ByteSpan data) = 0;
+  virtual FileResult<void> truncate(std::uint64_t size) = 0;  // write() goes on where it was
   virtual FileResult<void> sync() = 0;
   virtual FileResult<FileStatus> status() = 0;
 };

@@ -45,6 +45,8 @@ struct ApplyCounts {
   void count(Cause cause, std::uint64_t commands_of_it = 1);
   friend bool operator==(const ApplyCounts&, const ApplyCounts&) = default;
 };
+// What most of the failures have in common; nothing if nothing failed.
+std::optional<Cause> main_cause(const ApplyCounts& counts);
 
 // `counts` holds in any case. `error`: why the part was not applied to its end, or what its
 // failures have in common; nothing if failed == 0.
