@@ -4,34 +4,13 @@
 #include <bit>
 #include <charconv>
 #include <cmath>
-#include <cstring>
 
 #include "base/byte_reader.h"
 
 namespace sealane::backup {
 namespace {
 
-constexpr std::uint64_t kCrcPolynomial = 0x95ac9329ac4bc9b5;  // reflected
-constexpr std::size_t kKeepPending = 1024 * 1024;             // memory that stays for what comes
-
-struct CrcTables {
-  std::array<std::array<std::uint64_t, 256>, 8> t{};
-};
-constexpr CrcTables make_crc_tables() {
-  CrcTables tables;
-  for (std::uint64_t i = 0; i < 256; ++i) {
-    std::uint64_t crc = i;
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? kCrcPolynomial : 0);
-    tables.t[0][i] = crc;
-  }
-  for (std::size_t i = 0; i < 256; ++i) {
-    for (std::size_t k = 1; k < 8; ++k) {
-      tables.t[k][i] = tables.t[0][tables.t[k - 1][i] & 0xff] ^ (tables.t[k - 1][i] >> 8);
-    }
-  }
-  return tables;
-}
-constexpr CrcTables kCrc = make_crc_tables();
+constexpr std::size_t kKeepPending = 1024 * 1024;  // memory that stays for what comes
 
 enum Opcode : std::uint8_t {
   kSlotInfo = 244,
@@ -319,24 +298,6 @@ std::string_view describe(RdbError error) {
       return "it was refused";
   }
   return "it cannot be read";
-}
-
-std::uint64_t crc64(std::uint64_t crc, ByteSpan data) {
-  const unsigned char* at = as_uchar(data);
-  std::size_t left = data.size();
-  const auto& t = kCrc.t;
-  for (; left >= 8; left -= 8, at += 8) {
-    // Written out: compilers neither unroll this nor make one load of it at -O2.
-    std::uint64_t word = 0;
-    std::memcpy(&word, at, sizeof word);
-    if constexpr (std::endian::native == std::endian::big) word = __builtin_bswap64(word);
-    crc ^= word;
-    crc = t[7][crc & 0xff] ^ t[6][crc >> 8 & 0xff] ^ t[5][crc >> 16 & 0xff] ^
-          t[4][crc >> 24 & 0xff] ^ t[3][crc >> 32 & 0xff] ^ t[2][crc >> 40 & 0xff] ^
-          t[1][crc >> 48 & 0xff] ^ t[0][crc >> 56];
-  }
-  for (; left > 0; --left, ++at) crc = kCrc.t[0][(crc ^ *at) & 0xff] ^ (crc >> 8);
-  return crc;
 }
 
 namespace {
