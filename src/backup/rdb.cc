@@ -491,6 +491,14 @@ class RdbReader::Cursor {
 };
 
 std::optional<ByteSpan> RdbReader::text_of(ByteSpan value, std::size_t largest, Bytes& scratch) {
+  // Nearly all small ones: their size in 6 or 14 bits, and their bytes.
+  if (value.size() >= 2) {
+    const auto lead = std::to_integer<std::size_t>(value[0]);
+    const auto low = std::to_integer<std::size_t>(value[1]);
+    const std::size_t head = lead < 0x40 ? 1 : 2;
+    const std::size_t size = head == 1 ? lead : (lead & 0x3f) << 8 | low;
+    if (lead < 0x80 && value.size() - head == size && size <= largest) return value.subspan(head);
+  }
   Cursor in(value, largest);
   const Text text = in.string();
   const ByteSpan view = text.view();
