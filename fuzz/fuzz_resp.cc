@@ -9,10 +9,23 @@ namespace {
 using namespace sealane;
 using namespace sealane::warm;
 
-Bytes read_all(ByteSpan input, std::size_t step, std::optional<RespError>& error) {
+constexpr std::string_view kHead = "*4\r\n$3\r\nSET\r\n";
+constexpr std::string_view kTail = "$2\r\nNX\r\n";
+
+void append(Bytes& out, ByteSpan more) { out.insert(out.end(), more.begin(), more.end()); }
+
+// `likes`: creations of strings are looked for first.
+Bytes read_all(ByteSpan input, std::size_t step, bool likes, std::optional<RespError>& error) {
   RespSplitter splitter(1024 * 1024);
   Bytes again;
   for (;;) {
+    const auto pair = likes ? splitter.next_like(kHead, 2, kTail) : std::nullopt;
+    if (pair) {
+      append(again, as_bytes(kHead));
+      append(again, *pair);
+      append(again, as_bytes(kTail));
+      continue;
+    }
     const auto command = splitter.next();
     if (!command.has_value()) {
       error = command.error();
@@ -40,10 +53,13 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
   const ByteSpan input = std::as_bytes(std::span(data, size));
   std::optional<RespError> error;
   std::optional<RespError> slow_error;
-  const Bytes whole = read_all(input, size + 1, error);
-  const Bytes slow = read_all(input, 3, slow_error);
+  const Bytes whole = read_all(input, size + 1, false, error);
+  const Bytes slow = read_all(input, 3, false, slow_error);
   SEALANE_CHECK(whole == slow);
   SEALANE_CHECK(error == slow_error);
+  std::optional<RespError> like_error;
+  SEALANE_CHECK(read_all(input, size + 1, true, like_error) == whole);
+  SEALANE_CHECK(error == like_error);
   SEALANE_CHECK(std::ranges::equal(whole, input.first(whole.size())));
   return 0;
 }

@@ -32,13 +32,22 @@ class Server:
         self.process = subprocess.Popen(
             ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--unixsocket", self.socket, "--dir", folder,
              "--save", "", "--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0",
-             "--repl-diskless-load", "swapdb", "--logfile", self.socket + ".log"])
+             "--repl-diskless-load", "swapdb", "--repl-backlog-ttl", "1", "--logfile", self.socket + ".log"])
         while not self.cli("ping", check=False):
             time.sleep(0.02)
 
     def cli(self, *words, check=True):
         done = subprocess.run(["redis-cli", "-s", self.socket, *words], capture_output=True, text=True, check=check)
         return done.stdout.strip()
+
+    def empty(self):
+        """Without keys, and without the backlog of one that was a replica: all that ours writes would go there too."""
+        self.cli("flushall")
+        for _ in range(200):
+            if "repl_backlog_active:0" in self.cli("info", "replication"):
+                return
+            time.sleep(0.05)
+        raise RuntimeError("the server keeps its replication backlog")
 
     def fill(self, count, size):
         feed = subprocess.Popen(["redis-cli", "-s", self.socket, "--pipe"], stdin=subprocess.PIPE,
@@ -87,9 +96,9 @@ def row(folder, source, target, size, *flags):
         file.write(FULL_SYNC)
     url = "redis+unix://"
     ours = Side([PROGRAM, "warm", "push", "-q", "--from", url + source.socket, "--to", url + target.socket,
-                 "--journal", os.path.join(folder, "journal"), *flags], before=lambda: target.cli("flushall"))
+                 "--journal", os.path.join(folder, "journal"), *flags], before=target.empty)
     theirs = Side([sys.executable, script, target.socket, "127.0.0.1", str(source.port), str(count)],
-                  before=lambda: target.cli("flushall"))
+                  before=target.empty)
     name = "100 byte" if size == 100 else "1 MiB"
     how = ", ".join(["", *flags])
     return compare(f"Redis to Redis, {SIZE >> 20} MiB of {name} values{how}", ours, theirs,

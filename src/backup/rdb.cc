@@ -4,34 +4,13 @@
 #include <bit>
 #include <charconv>
 #include <cmath>
-#include <cstring>
 
 #include "base/byte_reader.h"
 
 namespace sealane::backup {
 namespace {
 
-constexpr std::uint64_t kCrcPolynomial = 0x95ac9329ac4bc9b5;  // reflected
-constexpr std::size_t kKeepPending = 1024 * 1024;             // memory that stays for what comes
-
-struct CrcTables {
-  std::array<std::array<std::uint64_t, 256>, 8> t{};
-};
-constexpr CrcTables make_crc_tables() {
-  CrcTables tables;
-  for (std::uint64_t i = 0; i < 256; ++i) {
-    std::uint64_t crc = i;
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? kCrcPolynomial : 0);
-    tables.t[0][i] = crc;
-  }
-  for (std::size_t i = 0; i < 256; ++i) {
-    for (std::size_t k = 1; k < 8; ++k) {
-      tables.t[k][i] = tables.t[0][tables.t[k - 1][i] & 0xff] ^ (tables.t[k - 1][i] >> 8);
-    }
-  }
-  return tables;
-}
-constexpr CrcTables kCrc = make_crc_tables();
+constexpr std::size_t kKeepPending = 1024 * 1024;  // memory that stays for what comes
 
 enum Opcode : std::uint8_t {
   kSlotInfo = 244,
@@ -321,24 +300,6 @@ std::string_view describe(RdbError error) {
   return "it cannot be read";
 }
 
-std::uint64_t crc64(std::uint64_t crc, ByteSpan data) {
-  const unsigned char* at = as_uchar(data);
-  std::size_t left = data.size();
-  const auto& t = kCrc.t;
-  for (; left >= 8; left -= 8, at += 8) {
-    // Written out: compilers neither unroll this nor make one load of it at -O2.
-    std::uint64_t word = 0;
-    std::memcpy(&word, at, sizeof word);
-    if constexpr (std::endian::native == std::endian::big) word = __builtin_bswap64(word);
-    crc ^= word;
-    crc = t[7][crc & 0xff] ^ t[6][crc >> 8 & 0xff] ^ t[5][crc >> 16 & 0xff] ^
-          t[4][crc >> 24 & 0xff] ^ t[3][crc >> 32 & 0xff] ^ t[2][crc >> 40 & 0xff] ^
-          t[1][crc >> 48 & 0xff] ^ t[0][crc >> 56];
-  }
-  for (; left > 0; --left, ++at) crc = kCrc.t[0][(crc ^ *at) & 0xff] ^ (crc >> 8);
-  return crc;
-}
-
 namespace {
 
 // The first version that has the type, so that servers older than the file's take the value too: of
@@ -530,6 +491,14 @@ class RdbReader::Cursor {
 };
 
 std::optional<ByteSpan> RdbReader::text_of(ByteSpan value, std::size_t largest, Bytes& scratch) {
+  // Nearly all small ones: their size in 6 or 14 bits, and their bytes.
+  if (value.size() >= 2) {
+    const auto lead = std::to_integer<std::size_t>(value[0]);
+    const auto low = std::to_integer<std::size_t>(value[1]);
+    const std::size_t head = lead < 0x40 ? 1 : 2;
+    const std::size_t size = head == 1 ? lead : (lead & 0x3f) << 8 | low;
+    if (lead < 0x80 && value.size() - head == size && size <= largest) return value.subspan(head);
+  }
   Cursor in(value, largest);
   const Text text = in.string();
   const ByteSpan view = text.view();

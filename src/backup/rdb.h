@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "crypto/crc64.h"
 #include "crypto/hash.h"
 #include "sealane/base/bytes.h"
 #include "sealane/base/result.h"
@@ -27,9 +28,7 @@ enum class RdbError : std::uint8_t {
 };
 std::string_view describe(RdbError error);  // a clause: "it is damaged"
 
-// Redis' CRC-64 ("Jones": 0xad93d23594c935a9, reflected), which RDB files and DUMP payloads end
-// with.
-std::uint64_t crc64(std::uint64_t crc, ByteSpan data);
+using crypto::crc64;  // which RDB files and DUMP payloads end with
 
 // LZF as Redis writes it. Nothing unless it gives exactly `size` bytes. REQUIRES: `size` was
 // checked.

@@ -3,6 +3,18 @@
 #include <algorithm>
 
 namespace sealane::warm {
+namespace {
+
+constexpr std::size_t kHashStep = 64 * 1024;  // stays in a CPU's own cache until it is hashed
+
+}  // namespace
+
+// What was added and not hashed yet, if it is so much.
+void PartBuilder::hash_from(std::size_t least) {
+  if (commands_.size() - hashed_ < least) return;
+  hash_.update(ByteSpan(commands_).subspan(hashed_));
+  hashed_ = commands_.size();
+}
 
 void PartBuilder::begin(std::size_t size, std::uint64_t keys, std::uint64_t commands) {
   if (!commands_.empty() && commands_.size() + size > part_size_) cut();
@@ -11,6 +23,7 @@ void PartBuilder::begin(std::size_t size, std::uint64_t keys, std::uint64_t comm
     if (commands_.capacity() < part_size_) commands_ = std::exchange(spare_, {});
     commands_.reserve(std::max(size, part_size_));
   }
+  hash_from(kHashStep);
   bytes_ += size;
   keys_ += keys;
   command_count_ += commands;
@@ -37,8 +50,13 @@ void PartBuilder::reuse(Bytes memory) {
 
 void PartBuilder::cut() {
   if (commands_.empty()) return;
-  Part part = make_part(std::exchange(commands_, {}), std::exchange(keys_, 0),
-                        std::exchange(command_count_, 0));
+  hash_from(0);
+  hashed_ = 0;
+  Part part;
+  part.commands = std::exchange(commands_, {});
+  part.digest = hash_.finish();
+  part.keys = std::exchange(keys_, 0);
+  part.command_count = std::exchange(command_count_, 0);
   part.index = index_++;
   part.range = range_;
   part.continues = part_continues_;

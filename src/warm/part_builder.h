@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "crypto/hash.h"
 #include "sealane/warm/source.h"
 
 namespace sealane::warm {
@@ -35,12 +36,15 @@ class PartBuilder {
 
  private:
   void begin(std::size_t size, std::uint64_t keys, std::uint64_t commands);
+  void hash_from(std::size_t least);
 
   std::size_t part_size_;
   TokenRange range_;
   std::uint32_t index_ = 0;
   std::uint64_t bytes_ = 0;
   Bytes commands_;
+  crypto::Sha256 hash_;     // of the part being filled
+  std::size_t hashed_ = 0;  // bytes of it
   Bytes spare_;
   std::uint64_t keys_ = 0;
   std::uint64_t command_count_ = 0;

@@ -139,6 +139,12 @@ class Application {
   // False: there is something that is no command.
   bool take_commands(RespSplitter& splitter) {
     for (;;) {
+      // In a store of small strings all commands are of this kind, and each costs as much as it is
+      // looked at.
+      if (const auto pair = splitter.next_like(kCreateHead, 2, kCreateTail)) {
+        take_create(*pair);
+        continue;
+      }
       const auto command = splitter.next();
       if (!command.has_value()) {
         refuse(command.error());
@@ -173,6 +179,19 @@ class Application {
       return;
     }
     send(*rule, command);
+    keep_window();
+  }
+
+  void take_create(ByteSpan pair) {
+    if (stopped_) {
+      result_.counts.count(*stopped_);
+      return;
+    }
+    create(pair);
+    keep_window();
+  }
+
+  void keep_window() {
     if (pending_.size() >= kWindowCommands || pending_bytes_ >= kWindowBytes) {
       drain(pending_.size() / 2);
     } else if (link_.queued() >= kSendAt) {
@@ -230,9 +249,8 @@ class Application {
     if (gently) link_.append(as_bytes(kCreateTail));
   }
 
-  void create(const RespCommand& command) {
-    const ByteSpan pair = command.whole.subspan(
-        kCreateHead.size(), command.whole.size() - kCreateHead.size() - kCreateTail.size());
+  // `pair`: key and text, as words.
+  void create(ByteSpan pair) {
     if (open_ || !batches_ || singles_ > 0 || pair.size() > kBatchBytes) {
       if (singles_ > 0) --singles_;
       if (mode_ == ApplyMode::kOverwrite) end_batch();
@@ -295,7 +313,10 @@ class Application {
   }
 
   void send(const Rule& rule, const RespCommand& command) {
-    if (rule.kind == Kind::kCreate) return create(command);
+    if (rule.kind == Kind::kCreate) {
+      return create(command.whole.subspan(
+          kCreateHead.size(), command.whole.size() - kCreateHead.size() - kCreateTail.size()));
+    }
     // Commands of one key keep their order; which of two captures of a missing key comes first does
     // not matter.
     if (rule.kind != Kind::kRestore || mode_ == ApplyMode::kOverwrite) end_batch();

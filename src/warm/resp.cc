@@ -98,35 +98,71 @@ Result<bool, RespError> RespSplitter::skip_note() {
   return true;
 }
 
+namespace {
+
+bool ends_line(std::string_view text, std::size_t at) {
+  return text[at] == '\r' && text[at + 1] == '\n';
+}
+
+// The word that stands at `at`, which moves behind it. Nothing: it has 1000 bytes or more, is not
+// there as a whole, or is none.
+std::optional<std::string_view> short_word(std::string_view text, std::size_t& at) {
+  constexpr std::size_t kLeastWord = 6;  // "$0", line end, text, line end
+  const auto digit = [text](std::size_t place) { return static_cast<unsigned>(text[place]) - '0'; };
+  if (text.size() - at < kLeastWord || text[at] != '$') return std::nullopt;
+  std::size_t size = digit(at + 1);
+  if (size > 9) return std::nullopt;
+  at += 2;
+  for (int more = 0; more < 2 && size > 0 && digit(at) <= 9; ++more) {
+    size = 10 * size + digit(at++);
+  }
+  if (!ends_line(text, at)) return std::nullopt;
+  at += 2;
+  if (text.size() - at < size + 2 || !ends_line(text, at + size)) return std::nullopt;
+  at += size + 2;
+  return text.substr(at - size - 2, size);
+}
+
+}  // namespace
+
 // Nearly all commands are there as a whole, with a few short words: one pass cuts those. Nothing:
 // look more closely.
 std::optional<RespCommand> RespSplitter::next_short() {
-  constexpr std::size_t kLeastWord = 6;  // "$0", line end, text, line end
   const ByteSpan rest = input().subspan(begin_);
   const std::string_view text = as_text(rest);
-  const auto digit = [text](std::size_t at) { return static_cast<unsigned>(text[at]) - '0'; };
-  const auto ends = [text](std::size_t at) { return text[at] == '\r' && text[at + 1] == '\n'; };
-  if (text.size() < 4 || text[0] != '*' || digit(1) > 9 || !ends(2)) return std::nullopt;
+  if (text.size() < 4 || text[0] != '*' || !ends_line(text, 2)) return std::nullopt;
+  const unsigned count = static_cast<unsigned>(text[1]) - '0';
+  if (count > 9) return std::nullopt;
   std::size_t at = 4;
   given_.clear();
-  for (unsigned left = digit(1); left > 0; --left) {
-    if (text.size() - at < kLeastWord || text[at] != '$') return std::nullopt;
-    std::size_t size = digit(at + 1);
-    if (size > 9) return std::nullopt;
-    at += 2;
-    for (int more = 0; more < 2 && size > 0 && digit(at) <= 9; ++more)
-      size = 10 * size + digit(at++);
-    if (!ends(at)) return std::nullopt;
-    at += 2;
-    if (text.size() - at < size + 2 || !ends(at + size)) return std::nullopt;
-    given_.push_back(rest.subspan(at, size));
-    at += size + 2;
+  for (unsigned left = count; left > 0; --left) {
+    const auto word = short_word(text, at);
+    if (!word) return std::nullopt;
+    given_.push_back(as_bytes(*word));
   }
   if (given_.empty() || at > limit_) return std::nullopt;
   begin_ += at;
   consumed_ += at;
   wanted_ = 0;
   return RespCommand{.whole = rest.first(at), .words = given_};
+}
+
+std::optional<ByteSpan> RespSplitter::next_like(std::string_view head, std::size_t words,
+                                                std::string_view tail) {
+  if (error_ || in_command_) return std::nullopt;
+  const ByteSpan rest = input().subspan(begin_);
+  const std::string_view text = as_text(rest);
+  if (!text.starts_with(head)) return std::nullopt;
+  std::size_t at = head.size();
+  for (; words > 0; --words) {
+    if (!short_word(text, at)) return std::nullopt;
+  }
+  const std::size_t size = at + tail.size();
+  if (!text.substr(at).starts_with(tail) || size > limit_) return std::nullopt;
+  begin_ += size;
+  consumed_ += size;
+  wanted_ = 0;
+  return rest.subspan(head.size(), at - head.size());
 }
 
 Result<std::optional<RespCommand>, RespError> RespSplitter::next() {

@@ -47,6 +47,11 @@ class RespSplitter {
   void lend(ByteSpan stream) { lent_ = stream; }
   // The next whole command, or nothing until more is fed.
   Result<std::optional<RespCommand>, RespError> next();
+  // For a command that comes millions of times: if the next one is `head`, so many words and
+  // `tail`, its bytes between these. Nothing: next() looks more closely. REQUIRES: head and tail
+  // make a command of it.
+  std::optional<ByteSpan> next_like(std::string_view head, std::size_t words,
+                                    std::string_view tail);
   // After the last byte: kTruncated if a command was begun.
   Result<void, RespError> finish() const;
   std::uint64_t consumed() const { return consumed_; }  // bytes of whole commands and notes so far

@@ -108,6 +108,52 @@ TEST(RespSplitter, AStreamThatIsLentGivesTheSameAsOneThatIsFedByteByByte) {
   }
 }
 
+TEST(RespSplitter, CutsWhatIsLikeTheExpectedAndLeavesTheRestToNext) {
+  constexpr std::string_view kHead = "*4\r\n$3\r\nSET\r\n";
+  constexpr std::string_view kTail = "$2\r\nNX\r\n";
+  const auto set = [](const std::string& key, const std::string& text, const std::string& how) {
+    return commands_of({{"SET", key, text, how}});
+  };
+  for (const std::size_t size : {0U, 9U, 10U, 999U}) {
+    const std::string text(size, '$');
+    Bytes stream = set("k", text, "NX");
+    const Bytes one = stream;
+    stream.insert(stream.end(), one.begin(), one.end());
+    for (std::size_t cut = 0; cut <= one.size(); ++cut) {
+      RespSplitter splitter;
+      splitter.feed(ByteSpan(stream).first(cut));
+      const auto pair = splitter.next_like(kHead, 2, kTail);
+      ASSERT_EQ(pair.has_value(), cut == one.size()) << cut;
+      if (pair) {
+        EXPECT_EQ(to_text(*pair), "$1\r\nk\r\n$" + std::to_string(size) + "\r\n" + text + "\r\n");
+      }
+      EXPECT_EQ(splitter.consumed(), pair ? one.size() : 0);
+      if (!pair && cut < one.size()) {
+        EXPECT_FALSE(splitter.next().value());
+      }
+      splitter.feed(ByteSpan(stream).subspan(cut));
+      std::size_t more = 0;  // a command that was begun is one for next()
+      while (splitter.next_like(kHead, 2, kTail) || splitter.next().value()) ++more;
+      EXPECT_EQ(more, pair ? 1U : 2U);
+      EXPECT_EQ(splitter.consumed(), stream.size());
+      EXPECT_TRUE(splitter.finish().has_value());
+    }
+  }
+  for (const Bytes& other :
+       {set("k", std::string(1000, 'x'), "NX"), set("k", "v", "XX"), set("k", "v", "nx"),
+        commands_of({{"set", "k", "v", "NX"}}), commands_of({{"SET", "k", "v"}})}) {
+    RespSplitter splitter;
+    splitter.lend(other);
+    EXPECT_FALSE(splitter.next_like(kHead, 2, kTail));
+    EXPECT_EQ(splitter.consumed(), 0U);
+    EXPECT_TRUE(splitter.next().value());
+  }
+  const Bytes command = set("k", "v", "NX");
+  RespSplitter limited(command.size() - 1);
+  limited.lend(command);
+  EXPECT_FALSE(limited.next_like(kHead, 2, kTail));
+}
+
 TEST(RespSplitter, ItsLimitIsTheSameForShortCommands) {
   const Bytes command = commands_of({{"SET", "key", "value"}});
   RespSplitter enough(command.size());

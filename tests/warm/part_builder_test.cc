@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "base/copy_bytes.h"
+#include "crypto/hash.h"
 #include "warm/key_commands.h"
 #include "warm/resp.h"
 
@@ -46,6 +47,18 @@ TEST(PartBuilder, WrittenInPlaceGivesTheSamePartsAsAdded) {
     EXPECT_EQ(one[i].keys, other[i].keys);
     EXPECT_LE(one[i].commands.size(), kSize);
   }
+}
+
+TEST(PartBuilder, TheDigestIsOfTheCommandsHoweverManyAndLarge) {
+  PartBuilder builder(std::size_t{1024} * 1024, {});
+  for (std::size_t i = 0; i < 3000; ++i) {
+    // Now and then one larger than what is hashed at a time, and than a part.
+    const std::size_t size = i % 1000 == 500 ? 2'000'000 : i % 100 == 50 ? 70'000 : i;
+    builder.add(Bytes(size, static_cast<std::byte>(i)), 1);
+  }
+  const auto parts = all(builder);
+  ASSERT_GT(parts.size(), 6U);
+  for (const Part& part : parts) EXPECT_EQ(part.digest, crypto::sha256(part.commands));
 }
 
 TEST(PartBuilder, TakesMemoryOfAPartButNotOfAHugeOne) {
