@@ -335,7 +335,8 @@ class Stream final : public StreamConnection, public std::enable_shared_from_thi
   // probably more, and to wait for it first would cost two more system calls.
   bool read_at_once() {
     if (!std::exchange(filled_, false) || !may_read()) return false;
-    const auto result = connection_->try_read(MutableByteSpan(buffer_.get(), options_.read_size));
+    choose_buffer();
+    const auto result = connection_->try_read(read_to_);
     if (result.has_value() && result.value() == 0) return false;
     take_read(result);
     return true;
@@ -344,11 +345,19 @@ class Stream final : public StreamConnection, public std::enable_shared_from_thi
   void read_more() {
     if (!may_read()) return;
     reading_ = true;
-    connection_->read(MutableByteSpan(buffer_.get(), options_.read_size),
+    choose_buffer();
+    connection_->read(read_to_,
                       [weak = weak_from_this()](const NetworkResult<std::size_t>& result) {
                         const auto stream = weak.lock();
                         if (stream && stream->handler_) stream->on_read(result);
                       });
+  }
+
+  // What a handler drops needs no room of its own.
+  void choose_buffer() {
+    read_to_ = close_wanted_ ? MutableByteSpan() : handler_->input_room();
+    if (read_to_.empty()) read_to_ = {buffer_.get(), options_.read_size};
+    read_to_ = read_to_.first(std::min(read_to_.size(), options_.read_size));
   }
 
   void on_read(const NetworkResult<std::size_t>& result) {
@@ -360,8 +369,8 @@ class Stream final : public StreamConnection, public std::enable_shared_from_thi
   // It may be over afterwards.
   void take_read(const NetworkResult<std::size_t>& result) {
     if (result.has_value()) {
-      filled_ = result.value() == options_.read_size;
-      if (!close_wanted_) rest_ = ByteSpan(buffer_.get(), result.value());
+      filled_ = result.value() == read_to_.size();
+      if (!close_wanted_) rest_ = read_to_.first(result.value());
       if (options_.receive_limit) {
         receive_after_ = options_.receive_limit->take(result.value(), now());
       }
@@ -433,8 +442,9 @@ class Stream final : public StreamConnection, public std::enable_shared_from_thi
   std::unique_ptr<StreamLoop::Timer> timer_;
   std::optional<SteadyTime> armed_;
   std::unique_ptr<std::byte[]> buffer_;
-  ByteSpan rest_;  // of buffer_: offered again when input is wanted
-  Bytes held_;     // on its way in connection_->write()
+  MutableByteSpan read_to_;  // buffer_, or room of the handler's
+  ByteSpan rest_;            // of read_to_: offered again when input is wanted
+  Bytes held_;               // on its way in connection_->write()
   std::deque<std::shared_ptr<Slot>> jobs_;
   SteadyTime send_after_{};
   SteadyTime receive_after_{};

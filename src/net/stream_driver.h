@@ -106,6 +106,10 @@ class StreamHandler {
   virtual std::optional<SteadyTime> deadline() const = 0;
   virtual void on_deadline(SteadyTime now) = 0;  // afterwards deadline() is later, or none
   virtual bool wants_input() const = 0;
+  // Where the next bytes should be read to, for a handler that keeps them: so it need not copy them
+  // out of the driver's buffer. Asked before each read, when all input was taken; must stay until
+  // receive() took all that was read to it, or on_closed(). Empty: the driver's buffer.
+  virtual MutableByteSpan input_room() { return {}; }
 
   // `connection` lives until on_closed() has returned.
   virtual void on_open(StreamConnection& connection, SteadyTime now) = 0;

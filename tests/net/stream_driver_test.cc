@@ -210,6 +210,60 @@ TEST(StreamDriver, BytesInAnyCutsAndBothEndsInOrder) {
   }
 }
 
+// Keeps what it gets where it was read to, in rooms of its own; now and then it has none.
+class Keeper final : public StreamHandler {
+ public:
+  explicit Keeper(std::shared_ptr<Fate> fate) : fate_(std::move(fate)) {}
+  std::size_t receive(ByteSpan bytes, SteadyTime) override {
+    const bool in_room = !rooms_.empty() && bytes.data() >= rooms_.back().data() &&
+                         bytes.data() < rooms_.back().data() + rooms_.back().size();
+    EXPECT_EQ(in_room, given_);
+    const std::size_t taken = (bytes.size() + 1) / 2;  // the rest is offered again, where it lies
+    text_ += as_text(bytes.first(taken));
+    return taken;
+  }
+  void on_end(SteadyTime) override { fate_->note(text_ == capitals(text_) ? 'e' : 'x'); }
+  ByteSpan next_output() override { return {}; }
+  void output_sent(std::size_t) override {}
+  std::optional<SteadyTime> deadline() const override { return std::nullopt; }
+  void on_deadline(SteadyTime) override {}
+  bool wants_input() const override { return true; }
+  MutableByteSpan input_room() override {
+    given_ = ++asked_ % 3 != 0;
+    if (!given_) return {};
+    rooms_.emplace_back(asked_ % 2 == 0 ? 7 : 100);
+    return rooms_.back();
+  }
+  void on_open(StreamConnection& connection, SteadyTime) override { connection.finish_output(); }
+  void after_step(SteadyTime) override {}
+  void on_closed(const NetworkError& why, SteadyTime) override {
+    fate_->note(static_cast<char>('0' + text_.size() % 10));
+    fate_->closed(why);
+  }
+
+ private:
+  std::shared_ptr<Fate> fate_;
+  std::deque<Bytes> rooms_;
+  bool given_ = false;
+  unsigned asked_ = 0;
+  std::string text_;
+};
+
+TEST(StreamDriver, AHandlerMayHaveItsInputReadToWhereItKeepsIt) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    Simulation sim(seed);
+    auto fate = std::make_shared<Fate>();
+    const auto listener = sim.server.listen(
+        {"tcp:server:2"}, {}, [&fate](const Address&) { return std::make_unique<Keeper>(fate); });
+    sim.client.dial(
+        {"tcp:server:2"}, sim.loop.steady_now() + 10s, {},
+        std::make_unique<Talker>(capitals(letters(seed * 997, seed)), sim.client_fate, sim.heard));
+    sim.loop.run();
+    EXPECT_EQ(fate->notes(), "e" + std::to_string(seed * 997 % 10)) << seed;
+    EXPECT_EQ(fate->code(), NetworkErrorCode::kClosed) << seed;
+  }
+}
+
 TEST(StreamDriver, ACutIsToldApartFromAnEnd) {
   int cuts = 0;
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
