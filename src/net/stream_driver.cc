@@ -251,10 +251,21 @@ class Stream final : public StreamConnection, public std::enable_shared_from_thi
     arm_timer();
   }
 
+  // At most `limit` bytes of them.
+  NetworkResult<std::size_t> try_write(std::span<const ByteSpan> out, std::size_t limit) {
+    if (out.size() == 1 || out.front().size() >= limit) {
+      return connection_->try_write(out.front().first(std::min(out.front().size(), limit)));
+    }
+    std::size_t size = 0;
+    std::size_t count = 0;
+    while (count < out.size() && size + out[count].size() <= limit) size += out[count++].size();
+    return connection_->try_write_all(out.first(count));
+  }
+
   // True if something moved.
   bool send_some() {
     if (writing_) return false;
-    const ByteSpan out = handler_->next_output();
+    const std::span<const ByteSpan> out = handler_->next_outputs();
     if (out.empty()) {
       if (finish_wanted_ && !finished_ && jobs_.empty()) {  // a job's result may be output
         finished_ = true;
@@ -265,13 +276,12 @@ class Stream final : public StreamConnection, public std::enable_shared_from_thi
     }
     SEALANE_CHECK(!finished_);  // no output after the end of it
     if (broken_) {
-      handler_->output_sent(out.size());
+      handler_->output_sent(out.front().size());
       return true;
     }
     const bool limited = options_.send_limit && options_.send_limit->limited();
     if (limited && now() < send_after_) return false;
-    const auto sent =
-        connection_->try_write(out.first(std::min(out.size(), limited ? kHeldSize : kSendSize)));
+    const auto sent = try_write(out, limited ? kHeldSize : kSendSize);
     if (!sent.has_value()) {
       // What the peer said before it went may still be readable; then the read says how it ended.
       broken_ = true;
@@ -279,8 +289,12 @@ class Stream final : public StreamConnection, public std::enable_shared_from_thi
     }
     std::size_t size = sent.value();
     if (size == 0) {
-      size = std::min(out.size(), kHeldSize);
-      held_.assign(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(size));
+      held_.clear();
+      for (const ByteSpan span : out) {
+        const ByteSpan kept = span.first(std::min(span.size(), kHeldSize - held_.size()));
+        held_.insert(held_.end(), kept.begin(), kept.end());
+      }
+      size = held_.size();
       writing_ = true;
       connection_->write(held_, [weak = weak_from_this()](const NetworkResult<void>& result) {
         const auto stream = weak.lock();

@@ -18,6 +18,9 @@ namespace {
 using entropy::Sender;
 using std::chrono::milliseconds;
 
+// Chunks from this size on are sent from where they lie; smaller ones are copied together.
+constexpr std::size_t kWorthASpan = 4096;
+
 // Makers of chunks, each used by one thread at a time; making one costs more than a chunk.
 class Encoders {
  public:
@@ -72,7 +75,8 @@ class PushHandler final : public net::StreamHandler {
               std::shared_ptr<Encoders> encoders, std::shared_ptr<Waiting> waiting,
               std::atomic<std::uint64_t>& sent, SteadyTime now)
       : core_(setup, now),
-        in_place_(!setup.encrypted),
+        encrypted_(setup.encrypted),
+        in_place_(!encrypted_ && setup.buffer_size >= kWorthASpan),
         content_(content),
         encoders_(std::move(encoders)),
         waiting_(std::move(waiting)),
@@ -81,6 +85,7 @@ class PushHandler final : public net::StreamHandler {
   std::size_t receive(ByteSpan bytes, SteadyTime now) override { return core_.receive(bytes, now); }
   void on_end(SteadyTime now) override { core_.on_end(now); }
   ByteSpan next_output() override { return core_.next_output(); }
+  std::span<const ByteSpan> next_outputs() override { return core_.next_outputs(); }
   void output_sent(std::size_t size) override {
     const std::uint64_t before = core_.sent();
     core_.output_sent(size, net::IoLoop::now());
@@ -126,6 +131,10 @@ class PushHandler final : public net::StreamHandler {
       const ByteSpan piece = content_.subspan(at_, size);
       at_ += size;
       if (in_place_) {
+        core_.supply_in_place(piece, now);
+        continue;
+      }
+      if (!encrypted_) {
         core_.supply(encoders_->encode(piece, core_.take_spent()), now);
         continue;
       }
@@ -140,7 +149,8 @@ class PushHandler final : public net::StreamHandler {
   }
 
   Sender core_;
-  const bool in_place_;  // copying needs no other thread
+  const bool encrypted_;
+  const bool in_place_;
   const ByteSpan content_;
   std::size_t at_ = 0;
   std::shared_ptr<Encoders> encoders_;

@@ -17,7 +17,8 @@ class SpoolMemory {
  public:
   using Block = std::unique_ptr<std::byte[]>;
   static constexpr std::size_t kBlockSize = 1024 * 1024;
-  static constexpr std::size_t kMaxKept = 32;  // of what nobody uses, to be used again: one part
+  // Of what nobody uses, to be used again: one part, and what is left out of its blocks.
+  static constexpr std::size_t kMaxKept = 36;
 
   explicit SpoolMemory(std::size_t size) : max_blocks_(size / kBlockSize) {}
   Block take();  // null: all is taken
