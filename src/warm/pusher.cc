@@ -5,7 +5,9 @@
 #include <mutex>
 
 #include "base/check.h"
+#include "crypto/aes_cbc.h"
 #include "flow/halt.h"
+#include "flow/thread.h"
 #include "net/real_network.h"
 #include "net/resolve.h"
 #include "net/sockets.h"
@@ -20,6 +22,12 @@ using std::chrono::milliseconds;
 
 // Chunks from this size on are sent from where they lie; smaller ones are copied together.
 constexpr std::size_t kWorthASpan = 4096;
+
+// Where pieces are encrypted side by side, that takes about as long as to send them. On two cores,
+// of which the peer may be the other, waking a worker for each costs more than it brings.
+bool worth_workers() {
+  return flow::core_count() > 2 || crypto::aes_cbc_engine_name() == "OpenSSL";
+}
 
 // Makers of chunks, each used by one thread at a time; making one costs more than a chunk.
 class Encoders {
@@ -76,6 +84,7 @@ class PushHandler final : public net::StreamHandler {
               std::atomic<std::uint64_t>& sent, SteadyTime now)
       : core_(setup, now),
         encrypted_(setup.encrypted),
+        with_workers_(encrypted_ && worth_workers()),
         in_place_(!encrypted_ && setup.buffer_size >= kWorthASpan),
         content_(content),
         encoders_(std::move(encoders)),
@@ -134,8 +143,10 @@ class PushHandler final : public net::StreamHandler {
         core_.supply_in_place(piece, now);
         continue;
       }
-      if (!encrypted_) {
+      if (!with_workers_) {
         core_.supply(encoders_->encode(piece, core_.take_spent()), now);
+        // One piece, then it is sent while it lies in the cache; the next step comes at once.
+        if (encrypted_) return;
         continue;
       }
       waiting_->read(+1);
@@ -150,6 +161,7 @@ class PushHandler final : public net::StreamHandler {
 
   Sender core_;
   const bool encrypted_;
+  const bool with_workers_;
   const bool in_place_;
   const ByteSpan content_;
   std::size_t at_ = 0;
