@@ -1,6 +1,6 @@
 // The entropy receiver behind arbitrary bytes: the first byte chooses policy and cut, the rest is
-// the stream. Whole and in pieces give the same; what is accepted has the announced size; memory
-// stays bounded.
+// the stream. Whole and in pieces give the same, whether memory is lent or not; what is accepted
+// has the announced size; memory stays bounded.
 #include <optional>
 
 #include "base/byte_reader.h"
@@ -23,7 +23,7 @@ struct Outcome {
 constexpr std::string_view kKey = "entropy-test-key";
 constexpr std::string_view kIv = "entropy-test-iv0";
 
-Outcome play(ByteSpan stream, unsigned choice, std::size_t piece) {
+Outcome play(ByteSpan stream, unsigned choice, std::size_t piece, std::size_t lent_size) {
   const ChunkKeys keys =
       make_chunk_keys(KeyBytes(as_bytes(kKey).first<16>()), KeyBytes(as_bytes(kIv).first<16>()));
   ReplayMemory memory({});
@@ -58,6 +58,8 @@ Outcome play(ByteSpan stream, unsigned choice, std::size_t piece) {
     receiver.output_sent(output.size());
   };
   while (!stream.empty() && receiver.wants_input()) {
+    Bytes lent(lent_size);
+    receiver.lend(lent);
     const std::size_t taken =
         receiver.receive(stream.first(std::min(piece, stream.size())), SteadyTime{});
     SEALANE_CHECK(taken > 0 || !receiver.wants_input());
@@ -83,7 +85,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const ByteSpan input = std::as_bytes(std::span(data, size));
   const auto choice = std::to_integer<unsigned>(input[0]);
   const ByteSpan stream = input.subspan(1);
-  const Outcome whole = play(stream, choice, stream.size() + 1);
-  SEALANE_CHECK(whole == play(stream, choice, 1 + choice / 8));
+  const Outcome whole = play(stream, choice, stream.size() + 1, 0);
+  SEALANE_CHECK(whole == play(stream, choice, 1 + choice / 8, 0));
+  SEALANE_CHECK(whole == play(stream, choice, stream.size() + 1, std::size_t{16} * choice));
   return 0;
 }

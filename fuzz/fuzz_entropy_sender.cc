@@ -33,7 +33,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     now += std::chrono::milliseconds(*step);
     switch (*step & 7U) {
       case 0:
-        if (const std::size_t wanted = sender.claim_plaintext(); wanted > 0) {
+        if (const std::size_t wanted = sender.claim_plaintext(); wanted > 0 && count % 2 == 1) {
+          sender.supply_in_place(ByteSpan(plaintext).subspan(supplied, wanted), now);
+          supplied += wanted;
+        } else if (wanted > 0) {
           sender.supply(encoder.encode_reusing(sender.take_spent(),
                                                ByteSpan(plaintext).subspan(supplied, wanted)),
                         now);
@@ -42,9 +45,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         break;
       case 1:
       case 2: {
-        const ByteSpan out = sender.next_output();
-        const std::size_t taken = std::min(out.size(), (count + 1) * 64);
-        sent.insert(sent.end(), out.begin(), out.begin() + static_cast<std::ptrdiff_t>(taken));
+        std::size_t taken = 0;
+        for (const ByteSpan span : sender.next_outputs()) {
+          const ByteSpan part = span.first(std::min(span.size(), (count + 1) * 64 - taken));
+          sent.insert(sent.end(), part.begin(), part.end());
+          taken += part.size();
+        }
         if (taken > 0) sender.output_sent(taken, now);
         break;
       }

@@ -14,8 +14,9 @@ constexpr std::string_view kTail = "$2\r\nNX\r\n";
 
 void append(Bytes& out, ByteSpan more) { out.insert(out.end(), more.begin(), more.end()); }
 
-// `likes`: creations of strings are looked for first.
-Bytes read_all(ByteSpan input, std::size_t step, bool likes, std::optional<RespError>& error) {
+// `likes`: creations of strings are looked for first. `lend`: the pieces are lent, not fed.
+Bytes read_all(ByteSpan input, std::size_t step, bool likes, std::optional<RespError>& error,
+               bool lend = false) {
   RespSplitter splitter(1024 * 1024);
   Bytes again;
   for (;;) {
@@ -39,7 +40,7 @@ Bytes read_all(ByteSpan input, std::size_t step, bool likes, std::optional<RespE
     }
     if (input.empty()) break;
     const std::size_t size = std::min(step, input.size());
-    splitter.feed(input.first(size));
+    lend ? splitter.lend(input.first(size)) : splitter.feed(input.first(size));
     input = input.subspan(size);
   }
   SEALANE_CHECK(splitter.consumed() == again.size());
@@ -57,6 +58,11 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
   const Bytes slow = read_all(input, 3, false, slow_error);
   SEALANE_CHECK(whole == slow);
   SEALANE_CHECK(error == slow_error);
+  for (const std::size_t step : {std::size_t{3}, size / 2 + 1}) {
+    std::optional<RespError> lent_error;
+    SEALANE_CHECK(whole == read_all(input, step, true, lent_error, true));
+    SEALANE_CHECK(error == lent_error);
+  }
   std::optional<RespError> like_error;
   SEALANE_CHECK(read_all(input, size + 1, true, like_error) == whole);
   SEALANE_CHECK(error == like_error);

@@ -79,9 +79,14 @@ ByteSpan Receiver::gather(ByteSpan& in, std::size_t wanted) {
 }
 
 std::size_t Receiver::receive(ByteSpan bytes, SteadyTime now) {
-  if (!wants_input() || bytes.empty()) return 0;
+  if (!wants_input() || bytes.empty()) {
+    lent_ = {};
+    return 0;
+  }
   last_input_ = now;
+  plaintext_ = nullptr;
   plain_size_ = 0;
+  sealed_size_ = 0;
   ByteSpan in = bytes;
   bool go_on = true;
   while (go_on && !in.empty()) {
@@ -98,6 +103,7 @@ std::size_t Receiver::receive(ByteSpan bytes, SteadyTime now) {
           if (gathered_.empty()) gathered_ = to_bytes(whole);
           on_snapshot_header(now);
           gathered_.clear();
+          go_on = events_.empty();  // the caller may not want what follows
         }
         break;
       case State::kChunkLength: {
@@ -121,10 +127,9 @@ std::size_t Receiver::receive(ByteSpan bytes, SteadyTime now) {
         go_on = false;
         break;
     }
-    // Whoever wrote the events' spans is not called again before they were looked at.
-    if (!events_.empty()) go_on = false;
   }
-  if (plain_size_ > 0) events_.push_front(Plaintext{ByteSpan(plain_).first(plain_size_)});
+  if (plain_size_ > 0) events_.push_front(Plaintext{ByteSpan(plaintext_, plain_size_)});
+  lent_ = {};
   return bytes.size() - in.size();
 }
 
@@ -201,7 +206,7 @@ void Receiver::on_chunk_length(std::uint32_t length) {
   state_ = State::kChunk;
 }
 
-// False once there is something to look at.
+// False once there is enough to look at.
 bool Receiver::on_plain_chunk(ByteSpan& in) {
   const ByteSpan piece = in.first(std::min<std::size_t>(in.size(), chunk_left_));
   in = in.subspan(piece.size());
@@ -212,17 +217,19 @@ bool Receiver::on_plain_chunk(ByteSpan& in) {
     if (digest_) digest_->update(piece);
     events_.emplace_back(Plaintext{piece});
   }
-  if (chunk_left_ > 0) return events_.empty();
+  if (chunk_left_ > 0) return true;
   if (!fits) {
     refuse(Reason::kOvershootTotalLen);
     return false;
   }
   received_ += chunk_size_;
   after_chunk();
-  return events_.empty();
+  return events_.size() < kMaxPieces;
 }
 
 bool Receiver::on_sealed_chunk(ByteSpan& in) {
+  // One event is one piece of memory, so what was lent ends it.
+  if (in_lent() && lent_.size() - sealed_size_ < chunk_size_) return false;
   const ByteSpan whole = gather(in, chunk_size_);
   if (whole.empty()) return true;
   if (chunk_size_ % kBlock != 0) {
@@ -240,14 +247,23 @@ bool Receiver::on_sealed_chunk(ByteSpan& in) {
     return false;
   }
   after_chunk();
-  // As many chunks as fit make one event.
-  return plain_size_ < kPlainBuffer;
+  // As many chunks as fit make one event, but for one that did not fit into what was lent.
+  return sealed_size_ < kPlainBuffer && (in_lent() || lent_.empty());
+}
+
+MutableByteSpan Receiver::room_for(std::size_t sealed_size) {
+  if (sealed_size_ == 0 && lent_.size() >= sealed_size) plaintext_ = lent_.data();
+  if (!in_lent()) {
+    if (plain_.size() < sealed_size_ + sealed_size) plain_.resize(sealed_size_ + sealed_size);
+    plaintext_ = plain_.data();
+  }
+  sealed_size_ += sealed_size;
+  return {plaintext_ + plain_size_, sealed_size};
 }
 
 // The same work whatever it finds.
 void Receiver::open_chunk(ByteSpan sealed) {
-  if (plain_.size() < plain_size_ + sealed.size()) plain_.resize(plain_size_ + sealed.size());
-  const MutableByteSpan room = MutableByteSpan(plain_).subspan(plain_size_, sealed.size());
+  const MutableByteSpan room = room_for(sealed.size());
   const crypto::AesCbc::Opened opened = cipher_->decrypt(sealed, room);
   // What does not count is hashed and handed on too: it will not be applied.
   std::size_t size = opened.size;

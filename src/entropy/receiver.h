@@ -43,12 +43,13 @@ struct ReceiverPolicy {
 };
 
 // Not thread-safe. A core of stream shape (base/core.h). Memory: one chunk (at most 5 MiB, as its
-// bytes arrive, never by its announced length) and kPlainBuffer.
+// bytes arrive, never by its announced length) and kPlainBuffer, or what is lent instead.
 class Receiver {
  public:
   // Bounds the work that a peer with allow_empty_chunks can ask for without progress.
   static constexpr std::uint64_t kMaxEmptyChunks = 1024;
   static constexpr std::size_t kPlainBuffer = 256 * 1024;
+  static constexpr std::size_t kMaxPieces = 64;  // of plain chunks, that one receive() gives
 
   struct Header {
     Negotiation negotiation;
@@ -56,7 +57,8 @@ class Receiver {
     bool encrypted = false;
     std::optional<Extension> extension;  // authentic
   };
-  // Plaintext in order, not verified yet: only for a place where nobody looks before Complete.
+  // Plaintext in order, not verified yet: only for a place where nobody looks before Complete. It
+  // lies in what was lent, in the bytes that were received, or in memory of the core's.
   struct Plaintext {
     ByteSpan bytes;  // valid until the next call of receive()
   };
@@ -81,6 +83,10 @@ class Receiver {
   ~Receiver();
   Receiver(const Receiver&) = delete;
   Receiver& operator=(const Receiver&) = delete;
+
+  // Where the next receive() may put what it decrypts: saves the caller a copy. Chunks that do not
+  // fit as a whole go elsewhere.
+  void lend(MutableByteSpan room) { lent_ = room; }
 
   // ---- stream core ----
   std::size_t receive(ByteSpan bytes, SteadyTime now);
@@ -134,6 +140,8 @@ class Receiver {
   void on_chunk_length(std::uint32_t length);
   bool on_plain_chunk(ByteSpan& in);
   bool on_sealed_chunk(ByteSpan& in);
+  bool in_lent() const { return plaintext_ != nullptr && plaintext_ == lent_.data(); }
+  MutableByteSpan room_for(std::size_t sealed_size);
   void open_chunk(ByteSpan sealed);
   bool done() const { return header_ && received_ == header_->total; }
   void after_chunk();
@@ -164,8 +172,12 @@ class Receiver {
   std::uint64_t at_least_ = 0;    // plaintext that the chunks must hold, by their lengths alone
   std::uint64_t chunks_ = 0;
   std::optional<crypto::Sha256> digest_;
-  Bytes plain_;  // what Plaintext of decrypted chunks points to
+  // Of the event that is being made. What goes where depends on lengths alone.
+  MutableByteSpan lent_;
+  Bytes plain_;                     // used where nothing fits into lent_
+  std::byte* plaintext_ = nullptr;  // in one of them
   std::size_t plain_size_ = 0;
+  std::size_t sealed_size_ = 0;
 
   Bytes output_;
   std::size_t output_sent_ = 0;

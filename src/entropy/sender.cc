@@ -114,8 +114,8 @@ Bytes ChunkEncoder::encode_reusing(Bytes memory, ByteSpan plaintext) {
 
 Sender::Sender(SenderSetup setup, SteadyTime now)
     : setup_(std::move(setup)), started_(now), last_progress_(now) {
-  queue_.push_back({encode_head(setup_), 0});
-  queued_size_ = queue_.front().bytes.size();
+  queue_.push_back({encode_head(setup_), {}, 0});
+  queued_size_ = queue_.front().size();
 }
 
 bool Sender::wants_answer() const {
@@ -133,16 +133,46 @@ std::size_t Sender::claim_plaintext() {
   return size;
 }
 
-void Sender::supply(Bytes chunks, SteadyTime now) {
+void Sender::supply(Bytes chunks, SteadyTime now) { enqueue({std::move(chunks), {}, 0}, now); }
+
+void Sender::supply_in_place(ByteSpan plaintext, SteadyTime now) {
+  SEALANE_CHECK(!setup_.encrypted && !claims_.empty() && plaintext.size() == claims_.front());
+  const std::size_t whole = plaintext.size() / setup_.buffer_size;
+  const std::size_t rest = plaintext.size() % setup_.buffer_size;
+  Bytes lengths = take_spent();
+  lengths.resize(kChunkLengthSize * (whole + (rest > 0 ? 1 : 0)));
+  MutableByteSpan out = lengths;
+  for (std::size_t i = 0; i < whole; ++i, out = out.subspan(kChunkLengthSize)) {
+    store_integer(out, setup_.buffer_size);
+  }
+  if (rest > 0) store_integer(out, static_cast<std::uint32_t>(rest));
+  enqueue({std::move(lengths), plaintext, 0}, now);
+}
+
+void Sender::enqueue(Queued queued, SteadyTime now) {
   SEALANE_CHECK(!claims_.empty());
-  const std::size_t plaintext_size = claims_.front();
+  queued.plaintext = claims_.front();
   claims_.pop_front();
-  supplied_ += plaintext_size;
+  supplied_ += queued.plaintext;
   if (finished_) return;
   // While the source was slow, nobody could take output.
   if (queue_.empty()) last_progress_ = now;
-  queued_size_ += chunks.size();
-  queue_.push_back({std::move(chunks), plaintext_size});
+  queued_size_ += queued.size();
+  queue_.push_back(std::move(queued));
+}
+
+// What lies in one place from byte `at` of it on.
+ByteSpan Sender::output_of(const Queued& queued, std::size_t at) const {
+  if (queued.in_place.empty()) return ByteSpan(queued.bytes).subspan(at);
+  const std::size_t chunk = at / (kChunkLengthSize + setup_.buffer_size);
+  const std::size_t in_chunk = at % (kChunkLengthSize + setup_.buffer_size);
+  if (in_chunk < kChunkLengthSize) {
+    return ByteSpan(queued.bytes)
+        .subspan(kChunkLengthSize * chunk + in_chunk, kChunkLengthSize - in_chunk);
+  }
+  const ByteSpan payload = queued.in_place.subspan(chunk * setup_.buffer_size);
+  return payload.first(std::min<std::size_t>(payload.size(), setup_.buffer_size))
+      .subspan(in_chunk - kChunkLengthSize);
 }
 
 Bytes Sender::take_spent() {
@@ -154,20 +184,36 @@ Bytes Sender::take_spent() {
 
 ByteSpan Sender::next_output() const {
   if (finished_ || queue_.empty()) return {};
-  return ByteSpan(queue_.front().bytes).subspan(front_sent_);
+  return output_of(queue_.front(), front_sent_);
+}
+
+std::span<const ByteSpan> Sender::next_outputs() {
+  outputs_.clear();
+  if (finished_) return outputs_;
+  std::size_t at = front_sent_;
+  for (const Queued& queued : queue_) {
+    for (; at < queued.size(); at += outputs_.back().size()) {
+      if (outputs_.size() == kMaxSpans) return outputs_;
+      outputs_.push_back(output_of(queued, at));
+    }
+    at = 0;
+  }
+  return outputs_;
 }
 
 void Sender::output_sent(std::size_t size, SteadyTime now) {
   if (finished_) return;
-  SEALANE_CHECK(!queue_.empty() && size <= queue_.front().bytes.size() - front_sent_);
+  SEALANE_CHECK(!queue_.empty());
   last_progress_ = now;
   front_sent_ += size;
-  if (front_sent_ < queue_.front().bytes.size()) return;
-  queued_size_ -= queue_.front().bytes.size();
-  plaintext_sent_ += queue_.front().plaintext;
-  if (claimed_ < setup_.total) spent_.push_back(std::move(queue_.front().bytes));
-  queue_.pop_front();
-  front_sent_ = 0;
+  while (!queue_.empty() && front_sent_ >= queue_.front().size()) {
+    front_sent_ -= queue_.front().size();
+    queued_size_ -= queue_.front().size();
+    plaintext_sent_ += queue_.front().plaintext;
+    if (claimed_ < setup_.total) spent_.push_back(std::move(queue_.front().bytes));
+    queue_.pop_front();
+  }
+  SEALANE_CHECK(front_sent_ == 0 || !queue_.empty());
   if (!queue_.empty() || supplied_ < setup_.total) return;
   output_ended_ = true;
   events_.emplace_back(OutputEnd{});

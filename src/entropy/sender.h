@@ -63,6 +63,7 @@ class Sender {
  public:
   // Bounds what waits for the connection, or is being made.
   static constexpr std::size_t kMaxQueued = 1024 * 1024;
+  static constexpr std::size_t kMaxSpans = 256;
 
   enum class Outcome : std::uint8_t {
     kAcknowledged = 1,  // the peer proved what it says; see the status
@@ -90,6 +91,9 @@ class Sender {
   std::size_t claim_plaintext();
   // Chunks of the oldest piece that was claimed, by ChunkEncoder. REQUIRES: in that order.
   void supply(Bytes chunks, SteadyTime now);
+  // The same where nothing is encrypted: the plaintext leaves from where it lies. It must stay
+  // until the sender has finished, or goes.
+  void supply_in_place(ByteSpan plaintext, SteadyTime now);
   // Memory of chunks that have left, to make others in; empty if there is none. What is new costs
   // more than copying into it does: each page is a fault.
   Bytes take_spent();
@@ -99,6 +103,8 @@ class Sender {
   void on_end(SteadyTime now);
   void on_reset(SteadyTime now);
   ByteSpan next_output() const;
+  // All that is there, up to kMaxSpans places of memory. Valid until the next call of anything.
+  std::span<const ByteSpan> next_outputs();
   void output_sent(std::size_t size, SteadyTime now);
   void output_sent(std::size_t size) { output_sent(size, last_progress_); }
   std::optional<Event> next_event();
@@ -111,9 +117,13 @@ class Sender {
 
  private:
   struct Queued {
-    Bytes bytes;
+    Bytes bytes;        // the head, chunks, or the lengths of chunks in place
+    ByteSpan in_place;  // their plaintext
     std::size_t plaintext = 0;
+    std::size_t size() const { return bytes.size() + in_place.size(); }
   };
+  ByteSpan output_of(const Queued& queued, std::size_t at) const;
+  void enqueue(Queued queued, SteadyTime now);
   bool wants_answer() const;
   void finish(Outcome outcome, std::optional<Acknowledgement> acknowledgement = std::nullopt);
 
@@ -123,6 +133,7 @@ class Sender {
   std::deque<Queued> queue_;  // the head first
   std::size_t queued_size_ = 0;
   std::size_t front_sent_ = 0;
+  std::vector<ByteSpan> outputs_;
   std::vector<Bytes> spent_;        // no more than were queued
   std::deque<std::size_t> claims_;  // pieces that are being made
   std::uint64_t claimed_ = 0;

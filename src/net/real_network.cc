@@ -3,8 +3,11 @@
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <utility>
 
@@ -14,6 +17,9 @@
 
 namespace sealane::net {
 namespace {
+
+// Of one call, on its stack; the kernel would take 1024.
+constexpr std::size_t kMaxSpans = 256;
 
 NetworkError cancelled() { return {NetworkErrorCode::kCancelled, "given up"}; }
 NetworkError bad_address(const Address& address) {
@@ -53,6 +59,22 @@ class RealConnection final : public Connection {
     SEALANE_CHECK(!write_done_);
     const ssize_t size =
         ::send(descriptor_.get(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (size >= 0) return static_cast<std::size_t>(size);
+    if (errno == EAGAIN || errno == EINTR) return std::size_t{0};
+    return network_error(errno, "write");
+  }
+  NetworkResult<std::size_t> try_write_all(std::span<const ByteSpan> data) override {
+    SEALANE_CHECK(!write_done_);
+    std::array<iovec, kMaxSpans> pieces;
+    const std::size_t count = std::min(data.size(), pieces.size());
+    for (std::size_t i = 0; i < count; ++i) {
+      // The kernel's interface has one type for reading and writing.
+      pieces.at(i) = {const_cast<std::byte*>(data[i].data()), data[i].size()};
+    }
+    msghdr message{};
+    message.msg_iov = pieces.data();
+    message.msg_iovlen = count;
+    const ssize_t size = ::sendmsg(descriptor_.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (size >= 0) return static_cast<std::size_t>(size);
     if (errno == EAGAIN || errno == EINTR) return std::size_t{0};
     return network_error(errno, "write");

@@ -251,10 +251,21 @@ class Stream final : public StreamConnection, public std::enable_shared_from_thi
     arm_timer();
   }
 
+  // At most `limit` bytes of them.
+  NetworkResult<std::size_t> try_write(std::span<const ByteSpan> out, std::size_t limit) {
+    if (out.size() == 1 || out.front().size() >= limit) {
+      return connection_->try_write(out.front().first(std::min(out.front().size(), limit)));
+    }
+    std::size_t size = 0;
+    std::size_t count = 0;
+    while (count < out.size() && size + out[count].size() <= limit) size += out[count++].size();
+    return connection_->try_write_all(out.first(count));
+  }
+
   // True if something moved.
   bool send_some() {
     if (writing_) return false;
-    const ByteSpan out = handler_->next_output();
+    const std::span<const ByteSpan> out = handler_->next_outputs();
     if (out.empty()) {
       if (finish_wanted_ && !finished_ && jobs_.empty()) {  // a job's result may be output
         finished_ = true;
@@ -265,13 +276,12 @@ class Stream final : public StreamConnection, public std::enable_shared_from_thi
     }
     SEALANE_CHECK(!finished_);  // no output after the end of it
     if (broken_) {
-      handler_->output_sent(out.size());
+      handler_->output_sent(out.front().size());
       return true;
     }
     const bool limited = options_.send_limit && options_.send_limit->limited();
     if (limited && now() < send_after_) return false;
-    const auto sent =
-        connection_->try_write(out.first(std::min(out.size(), limited ? kHeldSize : kSendSize)));
+    const auto sent = try_write(out, limited ? kHeldSize : kSendSize);
     if (!sent.has_value()) {
       // What the peer said before it went may still be readable; then the read says how it ended.
       broken_ = true;
@@ -279,8 +289,12 @@ class Stream final : public StreamConnection, public std::enable_shared_from_thi
     }
     std::size_t size = sent.value();
     if (size == 0) {
-      size = std::min(out.size(), kHeldSize);
-      held_.assign(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(size));
+      held_.clear();
+      for (const ByteSpan span : out) {
+        const ByteSpan kept = span.first(std::min(span.size(), kHeldSize - held_.size()));
+        held_.insert(held_.end(), kept.begin(), kept.end());
+      }
+      size = held_.size();
       writing_ = true;
       connection_->write(held_, [weak = weak_from_this()](const NetworkResult<void>& result) {
         const auto stream = weak.lock();
@@ -335,7 +349,8 @@ class Stream final : public StreamConnection, public std::enable_shared_from_thi
   // probably more, and to wait for it first would cost two more system calls.
   bool read_at_once() {
     if (!std::exchange(filled_, false) || !may_read()) return false;
-    const auto result = connection_->try_read(MutableByteSpan(buffer_.get(), options_.read_size));
+    choose_buffer();
+    const auto result = connection_->try_read(read_to_);
     if (result.has_value() && result.value() == 0) return false;
     take_read(result);
     return true;
@@ -344,11 +359,19 @@ class Stream final : public StreamConnection, public std::enable_shared_from_thi
   void read_more() {
     if (!may_read()) return;
     reading_ = true;
-    connection_->read(MutableByteSpan(buffer_.get(), options_.read_size),
+    choose_buffer();
+    connection_->read(read_to_,
                       [weak = weak_from_this()](const NetworkResult<std::size_t>& result) {
                         const auto stream = weak.lock();
                         if (stream && stream->handler_) stream->on_read(result);
                       });
+  }
+
+  // What a handler drops needs no room of its own.
+  void choose_buffer() {
+    read_to_ = close_wanted_ ? MutableByteSpan() : handler_->input_room();
+    if (read_to_.empty()) read_to_ = {buffer_.get(), options_.read_size};
+    read_to_ = read_to_.first(std::min(read_to_.size(), options_.read_size));
   }
 
   void on_read(const NetworkResult<std::size_t>& result) {
@@ -360,8 +383,8 @@ class Stream final : public StreamConnection, public std::enable_shared_from_thi
   // It may be over afterwards.
   void take_read(const NetworkResult<std::size_t>& result) {
     if (result.has_value()) {
-      filled_ = result.value() == options_.read_size;
-      if (!close_wanted_) rest_ = ByteSpan(buffer_.get(), result.value());
+      filled_ = result.value() == read_to_.size();
+      if (!close_wanted_) rest_ = read_to_.first(result.value());
       if (options_.receive_limit) {
         receive_after_ = options_.receive_limit->take(result.value(), now());
       }
@@ -433,8 +456,9 @@ class Stream final : public StreamConnection, public std::enable_shared_from_thi
   std::unique_ptr<StreamLoop::Timer> timer_;
   std::optional<SteadyTime> armed_;
   std::unique_ptr<std::byte[]> buffer_;
-  ByteSpan rest_;  // of buffer_: offered again when input is wanted
-  Bytes held_;     // on its way in connection_->write()
+  MutableByteSpan read_to_;  // buffer_, or room of the handler's
+  ByteSpan rest_;            // of read_to_: offered again when input is wanted
+  Bytes held_;               // on its way in connection_->write()
   std::deque<std::shared_ptr<Slot>> jobs_;
   SteadyTime send_after_{};
   SteadyTime receive_after_{};

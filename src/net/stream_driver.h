@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 
 #include "base/core.h"
 #include "base/token_bucket.h"
@@ -103,9 +104,19 @@ class StreamHandler {
   // Valid until output_sent() or receive().
   virtual ByteSpan next_output() = 0;
   virtual void output_sent(std::size_t size) = 0;
+  // The same as several spans, for a handler whose output lies in several places: they are sent as
+  // one, and output_sent() counts through them. None: nothing to send. Valid as next_output().
+  virtual std::span<const ByteSpan> next_outputs() {
+    only_ = next_output();
+    return {&only_, only_.empty() ? std::size_t{0} : std::size_t{1}};
+  }
   virtual std::optional<SteadyTime> deadline() const = 0;
   virtual void on_deadline(SteadyTime now) = 0;  // afterwards deadline() is later, or none
   virtual bool wants_input() const = 0;
+  // Where the next bytes should be read to, for a handler that keeps them: so it need not copy them
+  // out of the driver's buffer. Asked before each read, when all input was taken; must stay until
+  // receive() took all that was read to it, or on_closed(). Empty: the driver's buffer.
+  virtual MutableByteSpan input_room() { return {}; }
 
   // `connection` lives until on_closed() has returned.
   virtual void on_open(StreamConnection& connection, SteadyTime now) = 0;
@@ -116,6 +127,9 @@ class StreamHandler {
   // kReset: cut, as told apart from the peer's FIN. kCancelled: abort(), or the driver ends. Of a
   // dialed one also kRefused, kUnreachable, kTimedOut.
   virtual void on_closed(const NetworkError& why, SteadyTime now) = 0;
+
+ private:
+  ByteSpan only_;
 };
 
 // A handler around a core that it holds; events go to on_event().

@@ -16,6 +16,8 @@ using entropy::Receiver;
 
 // One read: several chunks of the usual size.
 constexpr std::size_t kReadSize = 256 * 1024;
+// One into the spool: the rest of a block that is smaller is left out.
+constexpr std::size_t kLeastRead = 32 * 1024;
 
 entropy::ReceiverPolicy foreign_policy(const entropy::ReceiverPolicy& ours) {
   entropy::ReceiverPolicy out = entropy::ReceiverPolicy::dynomite();
@@ -141,7 +143,11 @@ class ChannelServer::Impl::Handler final : public net::StreamHandler {
       : work_(std::make_shared<Work>(server, peer, std::move(setup))) {}
 
   std::size_t receive(ByteSpan bytes, SteadyTime now) override {
+    if (work_->keeps(true)) core().lend(work_->spool.room(1));
     return core().receive(bytes, now);
+  }
+  MutableByteSpan input_room() override {
+    return work_->keeps(false) ? work_->spool.room(kLeastRead) : MutableByteSpan();
   }
   void on_end(SteadyTime now) override { core().on_end(now); }
   ByteSpan next_output() override { return core().next_output(); }
@@ -202,6 +208,11 @@ class ChannelServer::Impl::Handler final : public net::StreamHandler {
       }
       reserved = header.total;
       server.spooled += reserved;
+      encrypted = header.encrypted;
+    }
+    // Whether what comes goes to the spool: nobody gets memory of it before that.
+    bool keeps(bool of_encrypted) const {
+      return encrypted == of_encrypted && !broken && core.wants_input();
     }
     void keep(ByteSpan plaintext) {
       if (broken) return;
@@ -257,6 +268,7 @@ class ChannelServer::Impl::Handler final : public net::StreamHandler {
     Spool spool;
     Intake intake;
     std::uint64_t reserved = 0;
+    std::optional<bool> encrypted;  // none before an accepted header
     net::StreamConnection* connection = nullptr;
     bool broken = false;
     bool applying = false;

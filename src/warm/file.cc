@@ -240,17 +240,15 @@ FileSink::~FileSink() {
 Result<std::uint64_t, Error> FileSink::write(PartContent& content, ApplyCounts& counts,
                                              Cause& cause) {
   RespSplitter splitter;
-  Bytes buffer(kBlockSize);
   std::uint64_t end = size_;
   const auto refuse = [&](RespError error) {
     cause = Cause::kRefused;
     return failed("the part is unusable: " + std::string(describe(error)));
   };
   for (;;) {
-    SEALANE_TRY(const std::size_t got, content.read(buffer));
-    if (got == 0) break;
-    const ByteSpan data = ByteSpan(buffer).first(got);
-    splitter.feed(data);
+    SEALANE_TRY(const ByteSpan data, content.next());
+    if (data.empty()) break;
+    splitter.lend(data);
     for (;;) {
       const auto command = splitter.next();
       if (!command.has_value()) return refuse(command.error());

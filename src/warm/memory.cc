@@ -4,7 +4,6 @@
 #include <charconv>
 #include <utility>
 
-#include "base/copy_bytes.h"
 #include "warm/resp.h"
 
 namespace sealane::warm {
@@ -59,12 +58,11 @@ ApplyResult MemorySink::apply(const PartInfo& part, PartContent& content) {
   };
   Kept kept{.info = part, .commands = {}};
   RespSplitter splitter;
-  Bytes buffer(64 * 1024);
   for (;;) {
-    const auto got = content.read(buffer);
+    const auto got = content.next();
     if (!got.has_value()) return stop(Cause::kOther, got.error().message);
-    if (got.value() == 0) break;
-    const ByteSpan data = ByteSpan(buffer).first(got.value());
+    const ByteSpan data = got.value();
+    if (data.empty()) break;
     {
       const std::lock_guard lock(mutex_);
       if (data.size() > limit_ - std::min(limit_, size_ + kept.commands.size())) {
@@ -72,7 +70,7 @@ ApplyResult MemorySink::apply(const PartInfo& part, PartContent& content) {
       }
     }
     kept.commands.insert(kept.commands.end(), data.begin(), data.end());
-    splitter.feed(data);
+    splitter.lend(data);
     for (;;) {
       const auto command = splitter.next();
       if (!command.has_value()) {
@@ -97,13 +95,6 @@ std::vector<MemorySink::Kept> MemorySink::take() {
   const std::lock_guard lock(mutex_);
   size_ = 0;
   return std::exchange(kept_, {});
-}
-
-Result<std::size_t, Error> MemoryContent::read(MutableByteSpan out) {
-  const std::size_t count = std::min(out.size(), rest_.size());
-  copy_bytes(rest_.first(count), out.begin());
-  rest_ = rest_.subspan(count);
-  return count;
 }
 
 }  // namespace sealane::warm

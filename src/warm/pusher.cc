@@ -5,7 +5,9 @@
 #include <mutex>
 
 #include "base/check.h"
+#include "crypto/aes_cbc.h"
 #include "flow/halt.h"
+#include "flow/thread.h"
 #include "net/real_network.h"
 #include "net/resolve.h"
 #include "net/sockets.h"
@@ -17,6 +19,15 @@ namespace {
 
 using entropy::Sender;
 using std::chrono::milliseconds;
+
+// Chunks from this size on are sent from where they lie; smaller ones are copied together.
+constexpr std::size_t kWorthASpan = 4096;
+
+// Where pieces are encrypted side by side, that takes about as long as to send them. On two cores,
+// of which the peer may be the other, waking a worker for each costs more than it brings.
+bool worth_workers() {
+  return flow::core_count() > 2 || crypto::aes_cbc_engine_name() == "OpenSSL";
+}
 
 // Makers of chunks, each used by one thread at a time; making one costs more than a chunk.
 class Encoders {
@@ -72,7 +83,9 @@ class PushHandler final : public net::StreamHandler {
               std::shared_ptr<Encoders> encoders, std::shared_ptr<Waiting> waiting,
               std::atomic<std::uint64_t>& sent, SteadyTime now)
       : core_(setup, now),
-        in_place_(!setup.encrypted),
+        encrypted_(setup.encrypted),
+        with_workers_(encrypted_ && worth_workers()),
+        in_place_(!encrypted_ && setup.buffer_size >= kWorthASpan),
         content_(content),
         encoders_(std::move(encoders)),
         waiting_(std::move(waiting)),
@@ -81,6 +94,7 @@ class PushHandler final : public net::StreamHandler {
   std::size_t receive(ByteSpan bytes, SteadyTime now) override { return core_.receive(bytes, now); }
   void on_end(SteadyTime now) override { core_.on_end(now); }
   ByteSpan next_output() override { return core_.next_output(); }
+  std::span<const ByteSpan> next_outputs() override { return core_.next_outputs(); }
   void output_sent(std::size_t size) override {
     const std::uint64_t before = core_.sent();
     core_.output_sent(size, net::IoLoop::now());
@@ -126,7 +140,13 @@ class PushHandler final : public net::StreamHandler {
       const ByteSpan piece = content_.subspan(at_, size);
       at_ += size;
       if (in_place_) {
+        core_.supply_in_place(piece, now);
+        continue;
+      }
+      if (!with_workers_) {
         core_.supply(encoders_->encode(piece, core_.take_spent()), now);
+        // One piece, then it is sent while it lies in the cache; the next step comes at once.
+        if (encrypted_) return;
         continue;
       }
       waiting_->read(+1);
@@ -140,7 +160,9 @@ class PushHandler final : public net::StreamHandler {
   }
 
   Sender core_;
-  const bool in_place_;  // copying needs no other thread
+  const bool encrypted_;
+  const bool with_workers_;
+  const bool in_place_;
   const ByteSpan content_;
   std::size_t at_ = 0;
   std::shared_ptr<Encoders> encoders_;

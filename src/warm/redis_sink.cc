@@ -11,7 +11,6 @@
 namespace sealane::warm {
 namespace {
 
-constexpr std::size_t kReadSize = 256 * 1024;
 constexpr std::size_t kSendAt = 64 * 1024;  // bytes for which a system call pays
 
 // Strings without an expiry are written many at a time.
@@ -120,17 +119,11 @@ class Application {
 
   Result<void, Error> feed(PartContent& content) {
     RespSplitter splitter;
-    if (const auto all = content.take_all()) {
-      splitter.lend(*all);
+    for (;;) {
+      SEALANE_TRY(const ByteSpan data, content.next());
+      if (data.empty()) break;
+      splitter.lend(data);
       if (!take_commands(splitter)) return success();
-    } else {
-      Bytes buffer(kReadSize);
-      for (;;) {
-        SEALANE_TRY(const std::size_t got, content.read(buffer));
-        if (got == 0) break;
-        splitter.feed(ByteSpan(buffer).first(got));
-        if (!take_commands(splitter)) return success();
-      }
     }
     if (auto whole = splitter.finish(); !whole.has_value()) refuse(whole.error());
     return success();

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <utility>
 
+#include "base/check.h"
 #include "base/copy_bytes.h"
 
 namespace sealane::warm {
@@ -12,6 +14,8 @@ namespace {
 constexpr std::size_t kLongestLine = 16;  // mark, digits, CR LF of any length within the limits
 constexpr std::size_t kLongestNote = 1024;
 constexpr std::size_t kCompactAbove = 64 * 1024;
+// Copied at a time to complete a command that was cut, where its size is not known yet.
+constexpr std::size_t kCompleteBy = 1024;
 
 }  // namespace
 
@@ -35,6 +39,46 @@ void RespSplitter::feed(ByteSpan data) {
     begin_ = 0;
   }
   buffer_.insert(buffer_.end(), data.begin(), data.end());
+}
+
+void RespSplitter::lend(ByteSpan data) {
+  SEALANE_CHECK(lent_.empty());
+  lent_ = data;
+  lent_at_ = 0;
+  in_lent_ = buffered() == 0 && !in_command_;
+  if (in_lent_) begin_ = 0;
+}
+
+Result<std::optional<RespCommand>, RespError> RespSplitter::next() {
+  if (lent_.empty()) return cut();
+  if (std::exchange(from_buffer_, false)) {
+    // What is left of the buffer was copied from here.
+    begin_ = lent_at_ - buffered();
+    in_lent_ = true;
+  }
+  for (;;) {
+    SEALANE_TRY(const auto command, cut());
+    if (command) {
+      from_buffer_ = !in_lent_;
+      return command;
+    }
+    if (in_lent_) {
+      const ByteSpan begun = lent_.subspan(begin_);
+      buffer_.assign(begun.begin(), begun.end());
+      begin_ = 0;
+      in_lent_ = false;
+      lent_ = {};
+      return command;
+    }
+    const ByteSpan rest = lent_.subspan(lent_at_);
+    if (rest.empty()) {
+      lent_ = {};
+      return command;
+    }
+    const ByteSpan more = rest.first(std::min(rest.size(), std::max(wanted(), kCompleteBy)));
+    buffer_.insert(buffer_.end(), more.begin(), more.end());
+    lent_at_ += more.size();
+  }
 }
 
 namespace {
@@ -150,6 +194,8 @@ std::optional<RespCommand> RespSplitter::next_short() {
 std::optional<ByteSpan> RespSplitter::next_like(std::string_view head, std::size_t words,
                                                 std::string_view tail) {
   if (error_ || in_command_) return std::nullopt;
+  // What began in an earlier piece is for next() to complete, and to leave behind.
+  if (from_buffer_ || (!lent_.empty() && !in_lent_)) return std::nullopt;
   const ByteSpan rest = input().subspan(begin_);
   const std::string_view text = as_text(rest);
   if (!text.starts_with(head)) return std::nullopt;
@@ -165,7 +211,7 @@ std::optional<ByteSpan> RespSplitter::next_like(std::string_view head, std::size
   return rest.subspan(head.size(), at - head.size());
 }
 
-Result<std::optional<RespCommand>, RespError> RespSplitter::next() {
+Result<std::optional<RespCommand>, RespError> RespSplitter::cut() {
   if (error_) return *error_;
   const auto fail = [this](RespError error) {
     error_ = error;
@@ -229,7 +275,8 @@ Result<std::optional<RespCommand>, RespError> RespSplitter::next() {
 
 Result<void, RespError> RespSplitter::finish() const {
   if (error_) return *error_;
-  if (in_command_ || buffered() > 0) return RespError::kTruncated;
+  const bool more = !in_lent_ && lent_at_ < lent_.size();
+  if (in_command_ || buffered() > 0 || more) return RespError::kTruncated;
   return success();
 }
 

@@ -43,8 +43,9 @@ class RespSplitter {
                         Notes notes = Notes::kRefuse)
       : limit_(max_command_size), notes_(notes) {}
   void feed(ByteSpan data);
-  // Instead of all feed(): the whole stream, which is not copied. It must outlive *this.
-  void lend(ByteSpan stream) { lent_ = stream; }
+  // Instead of feed(), for all of a stream: only a command that `data` cuts is copied. It must stay
+  // until next() has given nothing. REQUIRES: it has, or this is the first.
+  void lend(ByteSpan data);
   // The next whole command, or nothing until more is fed.
   Result<std::optional<RespCommand>, RespError> next();
   // For a command that comes millions of times: if the next one is `head`, so many words and
@@ -63,7 +64,8 @@ class RespSplitter {
     std::size_t offset = 0;  // from the command's start
     std::size_t size = 0;
   };
-  ByteSpan input() const { return lent_.empty() ? ByteSpan(buffer_) : lent_; }
+  ByteSpan input() const { return in_lent_ ? lent_ : ByteSpan(buffer_); }
+  Result<std::optional<RespCommand>, RespError> cut();
   std::size_t buffered() const { return input().size() - begin_; }
   std::optional<RespCommand> next_short();
   Result<std::optional<std::uint64_t>, RespError> length_line(char mark, std::uint64_t limit);
@@ -74,9 +76,12 @@ class RespSplitter {
   Notes notes_;
   Bytes buffer_;
   ByteSpan lent_;
-  std::size_t begin_ = 0;   // of the command under way
-  std::size_t at_ = 0;      // of what was not understood yet, from begin_
-  std::size_t wanted_ = 0;  // bytes from begin_ before another try makes sense
+  bool in_lent_ = false;      // begin_ is a place in lent_; else in buffer_,
+  std::size_t lent_at_ = 0;   // to which so much of lent_ was copied
+  bool from_buffer_ = false;  // the last command was
+  std::size_t begin_ = 0;     // of the command under way
+  std::size_t at_ = 0;        // of what was not understood yet, from begin_
+  std::size_t wanted_ = 0;    // bytes from begin_ before another try makes sense
   std::uint64_t words_left_ = 0;
   bool in_command_ = false;
   std::optional<std::size_t> word_size_;

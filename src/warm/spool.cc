@@ -1,7 +1,10 @@
 #include "warm/spool.h"
 
 #include <algorithm>
+#include <cstring>
+#include <functional>
 
+#include "base/check.h"
 #include "base/copy_bytes.h"
 
 namespace sealane::warm {
@@ -45,18 +48,55 @@ Result<void, Error> Spool::check_folder(FileSystem& files, RandomSource& random,
   return success();
 }
 
+MutableByteSpan Spool::room(std::size_t least) {
+  SEALANE_CHECK(least > 0 && least <= SpoolMemory::kBlockSize);
+  if (file_) return {};
+  if (SpoolMemory::kBlockSize - filled_ < least) {
+    SpoolMemory::Block block = memory_.take();
+    if (!block) return {};
+    blocks_.push_back(std::move(block));
+    filled_ = 0;
+  }
+  return {blocks_.back().get() + filled_, SpoolMemory::kBlockSize - filled_};
+}
+
+bool Spool::in_room(ByteSpan data) const {
+  if (blocks_.empty() || file_) return false;
+  const std::less_equal<const std::byte*> not_behind;  // unlike <=, it orders any two
+  const std::byte* const block = blocks_.back().get();
+  return not_behind(block + filled_, data.data()) &&
+         not_behind(data.data() + data.size(), block + SpoolMemory::kBlockSize);
+}
+
+void Spool::keep(ByteSpan data) {
+  std::byte* const free = blocks_.back().get() + filled_;
+  if (data.data() != free && data.size() < kWorthASpan) {
+    std::memmove(free, data.data(), data.size());
+    data = {free, data.size()};
+  }
+  const bool goes_on = filled_ > 0 && !pieces_.empty() && data.data() == free;
+  if (goes_on) {
+    pieces_.back() = {pieces_.back().data(), pieces_.back().size() + data.size()};
+  } else {
+    pieces_.push_back(data);
+  }
+  filled_ += static_cast<std::size_t>(data.data() - free) + data.size();
+  size_ += data.size();
+}
+
 Result<void, Error> Spool::write(ByteSpan data) {
-  while (!data.empty() && !file_) {
-    if (size_ == room_in_blocks()) {
-      SpoolMemory::Block block = memory_.take();
-      if (!block) break;
-      blocks_.push_back(std::move(block));
-    }
-    const ByteSpan kept =
-        data.first(std::min<std::uint64_t>(data.size(), room_in_blocks() - size_));
-    copy_bytes(kept, blocks_.back().get() + size_ % SpoolMemory::kBlockSize);
-    size_ += kept.size();
-    data = data.subspan(kept.size());
+  if (data.empty()) return success();
+  if (in_room(data)) {
+    keep(data);
+    return success();
+  }
+  while (!data.empty()) {
+    const MutableByteSpan to = room(1);
+    if (to.empty()) break;
+    const ByteSpan part = data.first(std::min(data.size(), to.size()));
+    copy_bytes(part, to.begin());
+    keep(to.first(part.size()));
+    data = data.subspan(part.size());
   }
   if (data.empty()) return success();
   if (!file_) {
@@ -65,29 +105,22 @@ Result<void, Error> Spool::write(ByteSpan data) {
   const auto written = file_->write(data);
   if (!written.has_value()) return to_error(written.error());
   size_ += data.size();
+  file_size_ += data.size();
   return success();
 }
 
-Result<std::size_t, Error> Spool::Content::read(MutableByteSpan out) {
-  const std::uint64_t left = spool_.size_ - at_;
-  if (left == 0 || out.empty()) return std::size_t{0};
-  if (at_ < spool_.room_in_blocks()) {
-    const std::uint64_t block = at_ / SpoolMemory::kBlockSize;
-    const std::uint64_t begin = at_ % SpoolMemory::kBlockSize;
-    const auto size = static_cast<std::size_t>(
-        std::min<std::uint64_t>({SpoolMemory::kBlockSize - begin, left, out.size()}));
-    copy_bytes(ByteSpan(spool_.blocks_[block].get() + begin, size), out.begin());
-    at_ += size;
-    return size;
-  }
-  const auto got = spool_.file_->read_at(at_ - spool_.room_in_blocks(),
-                                         out.first(std::min<std::uint64_t>(out.size(), left)));
+Result<ByteSpan, Error> Spool::Content::next() {
+  if (given_ < spool_.pieces_.size()) return spool_.pieces_[given_++];
+  const std::uint64_t left = spool_.file_size_ - file_at_;
+  if (left == 0) return ByteSpan();
+  buffer_.resize(std::min<std::uint64_t>(left, kReadSize));
+  const auto got = spool_.file_->read_at(file_at_, buffer_);
   if (!got.has_value()) return to_error(got.error());
   if (got.value() == 0) {
     return Error{ErrorKind::kFailed, "the spool file ended before what was written to it"};
   }
-  at_ += got.value();
-  return got.value();
+  file_at_ += got.value();
+  return ByteSpan(buffer_).first(got.value());
 }
 
 }  // namespace sealane::warm

@@ -17,7 +17,8 @@ class SpoolMemory {
  public:
   using Block = std::unique_ptr<std::byte[]>;
   static constexpr std::size_t kBlockSize = 1024 * 1024;
-  static constexpr std::size_t kMaxKept = 32;  // of what nobody uses, to be used again: one part
+  // Of what nobody uses, to be used again: one part, and what is left out of its blocks.
+  static constexpr std::size_t kMaxKept = 36;
 
   explicit SpoolMemory(std::size_t size) : max_blocks_(size / kBlockSize) {}
   Block take();  // null: all is taken
@@ -31,6 +32,8 @@ class SpoolMemory {
 };
 
 // Not thread-safe; the content may be read on another thread once nothing is written any more.
+// Memory: blocks of SpoolMemory, a span for each kWorthASpan bytes in them, and what is read of a
+// file at a time.
 class Spool {
  public:
   // `folder` holds the file; it must exist by the time that one is needed. The rest must outlive
@@ -43,7 +46,17 @@ class Spool {
   // Whether a file can be made in `folder`. Leaves nothing there.
   static Result<void, Error> check_folder(FileSystem& files, RandomSource& random,
                                           const std::string& folder);
-  // An error is final: what was written before is of no use any more.
+  // A piece of a block is kept in place from this size on. Smaller ones are moved to the one
+  // before: else a peer of tiny chunks could make the spans larger than what they stand for.
+  static constexpr std::size_t kWorthASpan = 1024;
+
+  // Memory that write() keeps in place, `least` bytes of it or more: so it need not be copied
+  // there. Empty: there is no more memory. Valid, and no part of the content, until the next call
+  // of either. REQUIRES: least is 1..SpoolMemory::kBlockSize.
+  MutableByteSpan room(std::size_t least);
+  // What lies in the last room() is kept in place, in the order of the calls and of the room; the
+  // room stays valid behind it. Else it is copied. An error is final: what was written before is of
+  // no use any more.
   Result<void, Error> write(ByteSpan data);
   std::uint64_t size() const { return size_; }
 
@@ -51,24 +64,31 @@ class Spool {
   class Content final : public PartContent {
    public:
     explicit Content(Spool& spool) : spool_(spool) {}
-    Result<std::size_t, Error> read(MutableByteSpan out) override;
+    Result<ByteSpan, Error> next() override;
 
    private:
+    static constexpr std::size_t kReadSize = 256 * 1024;
     Spool& spool_;
-    std::uint64_t at_ = 0;
+    std::size_t given_ = 0;  // of the pieces
+    std::uint64_t file_at_ = 0;
+    Bytes buffer_;  // of the file
   };
 
  private:
-  std::uint64_t room_in_blocks() const { return blocks_.size() * SpoolMemory::kBlockSize; }
+  bool in_room(ByteSpan data) const;
+  void keep(ByteSpan data);
   static Result<std::unique_ptr<File>, Error> make_file(FileSystem& files, RandomSource& random,
                                                         const std::string& folder);
   FileSystem& files_;
   RandomSource& random_;
   SpoolMemory& memory_;
   std::string folder_;
-  std::vector<SpoolMemory::Block> blocks_;  // full, but for the last
-  std::unique_ptr<File> file_;              // behind what is in memory
+  std::vector<SpoolMemory::Block> blocks_;
+  std::size_t filled_ = SpoolMemory::kBlockSize;  // of the last block
+  std::vector<ByteSpan> pieces_;                  // of the content, in the blocks
+  std::unique_ptr<File> file_;                    // behind them
   std::uint64_t size_ = 0;
+  std::uint64_t file_size_ = 0;
 };
 
 }  // namespace sealane::warm

@@ -177,6 +177,51 @@ TEST(Receiver, WhatIsSentArrivesWhateverTheSizesAndCuts) {
   }
 }
 
+TEST(Receiver, WhereMemoryIsLentItDecryptsIntoThat) {
+  std::mt19937_64 engine(8);
+  for (int round = 0; round < 60; ++round) {
+    SenderSetup setup;
+    const std::array<std::uint32_t, 3> buffers{16, 256, 16384};
+    setup.buffer_size = buffers.at(engine() % buffers.size());
+    const Bytes plaintext = testing::random_bytes(engine() % (8 * setup.buffer_size), engine());
+    Bytes stream = testing::encode_stream(setup, plaintext, testing::test_keys());
+    // Whatever fails, it fails alike.
+    if (round % 3 == 0) stream[engine() % stream.size()] ^= std::byte{1};
+    Made lent(lenient());
+    Made other(lenient());
+    const auto cut = testing::at_random(engine());
+    Received got;
+    std::size_t in_room = 0;
+    // Memory as of a spool: what was written stays, the next is behind it.
+    Bytes room(engine() % 2 == 0 ? 4 * stream.size() : engine() % 1000);
+    std::size_t filled = 0;
+    ByteSpan rest = stream;
+    while (!rest.empty() && lent.receiver->wants_input()) {
+      lent.receiver->lend(MutableByteSpan(room).subspan(filled));
+      rest = rest.subspan(lent.receiver->receive(rest.first(cut(rest.size())), {}));
+      while (auto event = lent.receiver->next_event()) {
+        if (const auto* plain = std::get_if<Receiver::Plaintext>(&*event)) {
+          got.plaintext.insert(got.plaintext.end(), plain->bytes.begin(), plain->bytes.end());
+          if (plain->bytes.data() != room.data() + filled) continue;
+          filled += plain->bytes.size();
+          in_room += plain->bytes.size();
+        } else if (const auto* refused = std::get_if<Receiver::Refused>(&*event)) {
+          got.refused = refused->reason;
+        }
+      }
+    }
+    lent.receiver->on_end({});
+    testing::collect(*lent.receiver, got);
+    const Received expected = testing::run(*other.receiver, stream, cut);
+    ASSERT_EQ(outcome(got), outcome(expected)) << round;
+    if (!got.complete) continue;
+    ASSERT_EQ(got.plaintext, expected.plaintext) << round;
+    if (room.size() < stream.size()) continue;
+    ASSERT_EQ(in_room, plaintext.size()) << round;
+    ASSERT_LE(lent.receiver->memory(), std::max(setup.buffer_size + 16, setup.header_size));
+  }
+}
+
 TEST(Receiver, TheLargestBufferPassesBothSides) {
   SenderSetup setup;
   setup.buffer_size = kMaxSenderBuffer;

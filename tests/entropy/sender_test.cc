@@ -100,6 +100,47 @@ TEST(Sender, WritesTheSameStreamInAnyPortions) {
   }
 }
 
+TEST(Sender, WhatLeavesFromWhereItLiesIsTheSameStreamInAnyPortions) {
+  for (const std::size_t size : {0UL, 1UL, 63UL, 64UL, 65UL, 128UL, 1000UL, 300'000UL}) {
+    for (const std::size_t portion : {1UL, 3UL, 67UL, 100'000UL}) {
+      if (portion < 60 && size > 1000) continue;
+      const Bytes plaintext = testing::rule_plaintext(size);
+      SenderSetup setup;
+      setup.buffer_size = 64;
+      setup.encrypted = false;
+      setup.total = size;
+      Sender sender(setup, SteadyTime{});
+      Bytes stream;
+      std::size_t at = 0;
+      int ends = 0;
+      for (;;) {
+        while (const std::size_t wanted = sender.claim_plaintext()) {
+          sender.supply_in_place(ByteSpan(plaintext).subspan(at, wanted), {});
+          at += wanted;
+        }
+        const auto spans = sender.next_outputs();
+        if (spans.empty()) break;
+        ASSERT_LE(spans.size(), Sender::kMaxSpans);
+        ASSERT_EQ(spans.front().data(), sender.next_output().data());
+        ASSERT_EQ(spans.front().size(), sender.next_output().size());
+        std::size_t taken = 0;
+        for (const ByteSpan span : spans) {
+          const ByteSpan part = span.first(std::min(span.size(), portion - taken));
+          stream.insert(stream.end(), part.begin(), part.end());
+          taken += part.size();
+        }
+        sender.output_sent(taken, {});
+        while (auto event = sender.next_event()) {
+          ends += std::holds_alternative<Sender::OutputEnd>(*event) ? 1 : 0;
+        }
+      }
+      EXPECT_EQ(ends, 1);
+      EXPECT_EQ(sender.sent(), size);
+      ASSERT_EQ(stream, testing::encode_stream(setup, plaintext, testing::test_keys()));
+    }
+  }
+}
+
 TEST(Sender, WantsNoMoreThanItsLimitAhead) {
   Made made(10'000'000);
   made.supply();

@@ -210,6 +210,104 @@ TEST(StreamDriver, BytesInAnyCutsAndBothEndsInOrder) {
   }
 }
 
+// Keeps what it gets where it was read to, in rooms of its own; now and then it has none.
+class Keeper final : public StreamHandler {
+ public:
+  explicit Keeper(std::shared_ptr<Fate> fate) : fate_(std::move(fate)) {}
+  std::size_t receive(ByteSpan bytes, SteadyTime) override {
+    const bool in_room = !rooms_.empty() && bytes.data() >= rooms_.back().data() &&
+                         bytes.data() < rooms_.back().data() + rooms_.back().size();
+    EXPECT_EQ(in_room, given_);
+    const std::size_t taken = (bytes.size() + 1) / 2;  // the rest is offered again, where it lies
+    text_ += as_text(bytes.first(taken));
+    return taken;
+  }
+  void on_end(SteadyTime) override { fate_->note(text_ == capitals(text_) ? 'e' : 'x'); }
+  ByteSpan next_output() override { return {}; }
+  void output_sent(std::size_t) override {}
+  std::optional<SteadyTime> deadline() const override { return std::nullopt; }
+  void on_deadline(SteadyTime) override {}
+  bool wants_input() const override { return true; }
+  MutableByteSpan input_room() override {
+    given_ = ++asked_ % 3 != 0;
+    if (!given_) return {};
+    rooms_.emplace_back(asked_ % 2 == 0 ? 7 : 100);
+    return rooms_.back();
+  }
+  void on_open(StreamConnection& connection, SteadyTime) override { connection.finish_output(); }
+  void after_step(SteadyTime) override {}
+  void on_closed(const NetworkError& why, SteadyTime) override {
+    fate_->note(static_cast<char>('0' + text_.size() % 10));
+    fate_->closed(why);
+  }
+
+ private:
+  std::shared_ptr<Fate> fate_;
+  std::deque<Bytes> rooms_;
+  bool given_ = false;
+  unsigned asked_ = 0;
+  std::string text_;
+};
+
+TEST(StreamDriver, AHandlerMayHaveItsInputReadToWhereItKeepsIt) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    Simulation sim(seed);
+    auto fate = std::make_shared<Fate>();
+    const auto listener = sim.server.listen(
+        {"tcp:server:2"}, {}, [&fate](const Address&) { return std::make_unique<Keeper>(fate); });
+    sim.client.dial(
+        {"tcp:server:2"}, sim.loop.steady_now() + 10s, {},
+        std::make_unique<Talker>(capitals(letters(seed * 997, seed)), sim.client_fate, sim.heard));
+    sim.loop.run();
+    EXPECT_EQ(fate->notes(), "e" + std::to_string(seed * 997 % 10)) << seed;
+    EXPECT_EQ(fate->code(), NetworkErrorCode::kClosed) << seed;
+  }
+}
+
+// Offers its text in many spans, of all sizes.
+class Scatterer final : public StreamHandler {
+ public:
+  explicit Scatterer(std::string text) : text_(std::move(text)) {}
+  std::size_t receive(ByteSpan bytes, SteadyTime) override { return bytes.size(); }
+  void on_end(SteadyTime) override {}
+  ByteSpan next_output() override { return as_bytes(text_).subspan(sent_); }
+  std::span<const ByteSpan> next_outputs() override {
+    spans_.clear();
+    ByteSpan rest = next_output();
+    for (std::size_t size = 1; !rest.empty() && spans_.size() < 1000; size = size * 7 % 10'007) {
+      spans_.push_back(rest.first(std::min(size, rest.size())));
+      rest = rest.subspan(spans_.back().size());
+    }
+    return spans_;
+  }
+  void output_sent(std::size_t size) override { sent_ += size; }
+  std::optional<SteadyTime> deadline() const override { return std::nullopt; }
+  void on_deadline(SteadyTime) override {}
+  bool wants_input() const override { return true; }
+  void on_open(StreamConnection& connection, SteadyTime) override { connection.finish_output(); }
+  void after_step(SteadyTime) override {}
+  void on_closed(const NetworkError&, SteadyTime) override {}
+
+ private:
+  const std::string text_;
+  std::size_t sent_ = 0;
+  std::vector<ByteSpan> spans_;
+};
+
+TEST(StreamDriver, OutputInManyPlacesArrivesAsOne) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    Simulation sim(seed);
+    const std::string text = letters(seed * 9973, seed);
+    const auto listener = sim.server.listen({"tcp:server:2"}, {}, [&text](const Address&) {
+      return std::make_unique<Scatterer>(text);
+    });
+    sim.client.dial({"tcp:server:2"}, sim.loop.steady_now() + 10s, {},
+                    std::make_unique<Talker>("", sim.client_fate, sim.heard));
+    sim.loop.run();
+    EXPECT_EQ(sim.heard, text) << seed;
+  }
+}
+
 TEST(StreamDriver, ACutIsToldApartFromAnEnd) {
   int cuts = 0;
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
@@ -496,6 +594,13 @@ TEST_P(StreamDriverOver, HalfCloseThenTheAnswer) {
   EXPECT_EQ(read(socket, 100), "HALF");  // and then the end
   EXPECT_EQ(fate_->wait(), NetworkErrorCode::kClosed);
   EXPECT_EQ(fate_->notes(), "e");
+}
+
+TEST_P(StreamDriverOver, OutputInManyPlacesArrivesAsOne) {
+  const std::string text = letters(8'000'000, 1);
+  listen([&text](const Address&) { return std::make_unique<Scatterer>(text); });
+  const auto socket = connect();
+  EXPECT_TRUE(read(socket, text.size() + 1) == text);
 }
 
 TEST_P(StreamDriverOver, AResetIsNoEnd) {

@@ -154,6 +154,47 @@ TEST(RespSplitter, CutsWhatIsLikeTheExpectedAndLeavesTheRestToNext) {
   EXPECT_FALSE(limited.next_like(kHead, 2, kTail));
 }
 
+TEST(RespSplitter, AStreamThatIsLentInPiecesGivesTheSameAsOneThatIsLentWhole) {
+  Bytes stream;
+  RespWriter writer(stream);
+  for (const std::size_t words : {1U, 3U, 10U}) {
+    for (const std::size_t size : {0U, 1U, 9U, 100U, 3000U}) {
+      writer.begin(words);
+      for (std::size_t i = 0; i < words; ++i) writer.word(std::string(size, '$'));
+    }
+  }
+  const auto all_of = [&stream](std::size_t missing, std::size_t first, std::size_t piece) {
+    ByteSpan rest = ByteSpan(stream).first(stream.size() - missing);
+    RespSplitter splitter;
+    std::vector<std::string> found;
+    for (std::size_t size = first; !rest.empty(); size = piece) {
+      // A copy that goes away: a command must not point to what was lent before.
+      const Bytes lent = to_bytes(rest.first(std::min(size, rest.size())));
+      rest = rest.subspan(lent.size());
+      splitter.lend(lent);
+      while (const auto command = splitter.next().value()) {
+        found.push_back(to_text(command->whole));
+        std::string words;
+        for (const ByteSpan word : command->words) words += to_text(word) + ",";
+        found.push_back(words);
+      }
+    }
+    EXPECT_EQ(splitter.finish().has_value(), missing == 0);
+    found.push_back(std::to_string(splitter.consumed()));
+    return found;
+  };
+  for (const std::size_t missing : {0U, 1U, 3000U}) {
+    const auto whole = all_of(missing, stream.size(), stream.size());
+    ASSERT_EQ(whole.size(), missing == 0 ? 31U : 29U);
+    for (const std::size_t piece : {1U, 2U, 7U, 100U, 1023U, 1025U, 4096U, 50'000U}) {
+      EXPECT_EQ(all_of(missing, piece, piece), whole) << piece;
+    }
+    for (std::size_t first = 1; first < 1500; ++first) {
+      ASSERT_EQ(all_of(missing, first, stream.size()), whole) << first;
+    }
+  }
+}
+
 TEST(RespSplitter, ItsLimitIsTheSameForShortCommands) {
   const Bytes command = commands_of({{"SET", "key", "value"}});
   RespSplitter enough(command.size());

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "sealane/base/bytes.h"
@@ -50,6 +51,10 @@ class Connection {
   virtual NetworkResult<std::size_t> try_write(ByteSpan data) {
     static_cast<void>(data);
     return std::size_t{0};
+  }
+  // The same of several, as if they were one.
+  virtual NetworkResult<std::size_t> try_write_all(std::span<const ByteSpan> data) {
+    return data.empty() ? std::size_t{0} : try_write(data.front());
   }
   // What is there at once, without waiting: 0..size bytes; otherwise as read(). Not while a read is
   // under way. A connection may always say 0.

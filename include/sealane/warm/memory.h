@@ -49,8 +49,7 @@ class MemorySink final : public Sink {
 class MemoryContent final : public PartContent {
  public:
   explicit MemoryContent(ByteSpan bytes) : rest_(bytes) {}
-  Result<std::size_t, Error> read(MutableByteSpan out) override;
-  std::optional<ByteSpan> take_all() override { return std::exchange(rest_, {}); }
+  Result<ByteSpan, Error> next() override { return std::exchange(rest_, {}); }
 
  private:
   ByteSpan rest_;

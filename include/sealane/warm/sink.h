@@ -59,10 +59,8 @@ struct ApplyResult {
 class PartContent {
  public:
   virtual ~PartContent() = default;
-  virtual Result<std::size_t, Error> read(MutableByteSpan out) = 0;  // 1..size; 0 at the end
-  // All that was not read yet, if it is in memory: saves a copy. Lives as long as *this. Nothing:
-  // read() it.
-  virtual std::optional<ByteSpan> take_all() { return std::nullopt; }
+  // The next of them, where they lie: any cut, empty at the end only. Valid until the next call.
+  virtual Result<ByteSpan, Error> next() = 0;
 };
 
 // What is known about the content. A peer without the extension block gives nothing but the size.
