@@ -26,7 +26,8 @@ constexpr std::size_t kWorthASpan = 4096;
 // Where pieces are encrypted side by side, that takes about as long as to send them. On two cores,
 // of which the peer may be the other, waking a worker for each costs more than it brings.
 bool worth_workers() {
-  return flow::core_count() > 2 || crypto::aes_cbc_engine_name() == "OpenSSL";
+  return flow::core_count() > 2 ||
+         !crypto::aes_cbc_engine_available(crypto::AesCbcEngine::kIpsecMb);
 }
 
 // Makers of chunks, each used by one thread at a time; making one costs more than a chunk.
