@@ -522,7 +522,7 @@ Result<void, Error> RedisSink::flush() const {
 // What comes before the commands of a part. `cause`: of an error.
 Result<void, Error> RedisSink::make_ready(RedisLink& link, Cause& cause) {
   if (!link.loading()) told_loading_ = false;
-  const auto loaded = link.wait_until_loaded([this](const backup::RedisLoading& loading) {
+  auto loaded = link.wait_until_loaded([this](const backup::RedisLoading& loading) {
     if (!told_loading_.exchange(true) && on_loading_) on_loading_(loading);
   });
   cause = link.loading() ? Cause::kLoading : Cause::kConnectionLost;
