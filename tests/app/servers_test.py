@@ -233,7 +233,11 @@ class Redis(Servers):
         self.back_up(source)
 
         def load_slowly():
-            self.cli("a", "save")
+            # Refused as long as the fork of the backup before is there.
+            deadline = time.monotonic() + 60
+            while self.cli("a", "save") != "OK":
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.05)
             self.servers["a"].kill()
             self.servers["a"].wait()
             self.servers["a"] = subprocess.Popen(
@@ -243,6 +247,7 @@ class Redis(Servers):
             self.addCleanup(self.servers["a"].wait)
             self.addCleanup(self.servers["a"].kill)
             while "LOADING" not in self.cli("a", "ping"):
+                self.assertLess(time.monotonic(), deadline)
                 time.sleep(0.05)
 
         for words in (["backup", "--source", source, "--plan", "shop", "-r", self.recipient],
