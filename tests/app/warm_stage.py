@@ -40,7 +40,7 @@ class WarmStage(Stage):
 
     def load_slowly(self, url, name):
         """Starts a server of redis() again, with what it has, which it then loads until CONFIG SET key-load-delay 0."""
-        self.cli(url, "SAVE")
+        self.wait_until(lambda: self.cli(url, "SAVE") == "OK")  # refused beside a fork
         process = getattr(self, name + "_process")
         process.kill()
         process.wait()
