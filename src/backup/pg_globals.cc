@@ -229,6 +229,25 @@ Result<Globals, GlobalsError> select_globals(std::string_view dump,
   }
 }
 
+namespace {
+
+// Of an archive's session. Strings must end where we, psql and the server all see the end: so no
+// encoding of clients alone, whose characters may hold the byte of a quote, and no other syntax.
+bool is_safe_setting(const Statement& statement) {
+  const auto& tokens = statement.tokens;
+  if (tokens.size() != 4 || tokens[2].text != "=" || tokens[3].kind != Token::Kind::kString) {
+    return false;
+  }
+  const std::string& value = tokens[3].text;
+  const auto name = name_at(statement, 1);
+  if (name == "standard_conforming_strings") return value == "'on'";
+  if (name != "client_encoding") return false;
+  return value == "'UTF8'" || value == "'SQL_ASCII'" || value.starts_with("'LATIN") ||
+         value.starts_with("'WIN125");
+}
+
+}  // namespace
+
 Result<std::string, GlobalsError> settings_for_database(std::string_view entries,
                                                         std::string_view database) {
   std::string script;
@@ -253,9 +272,10 @@ Result<std::string, GlobalsError> settings_for_database(std::string_view entries
           name = i + 2;
         }
       }
-    } else if (starts(*statement, {"set", "session", "authorization"}) ||
+    } else if ((starts(*statement, {"set"}) && is_safe_setting(*statement)) ||
+               starts(*statement, {"set", "session", "authorization"}) ||
                starts(*statement, {"reset", "session", "authorization"})) {
-      // Around what somebody else has granted.
+      // Of the archive, and around what somebody else has granted.
       script.append(statement->text).append("\n");
       continue;
     }

@@ -32,9 +32,10 @@ Result<Globals, GlobalsError> select_globals(std::string_view dump,
                                              const std::set<std::string>& databases);
 
 // Settings, rights and comment of a database, as the entries of an archive hold them that only
-// `pg_restore --create` runs: the same statements for `database`, the name of another one as SQL
-// has it. What cannot be changed from within, or is no such thing (being a template), is left out.
-// kUnknownStatement for anything that no such entry holds.
+// `pg_restore --create` runs, behind the archive's settings of a session: the same statements for
+// `database`, the name of another one as SQL has it. None of them is a psql command, whoever made
+// the archive. What cannot be changed from within, or is no such thing (being a template), is left
+// out. kUnknownStatement for anything that no such entry holds.
 Result<std::string, GlobalsError> settings_for_database(std::string_view entries,
                                                         std::string_view database);
 

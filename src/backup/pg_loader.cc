@@ -103,21 +103,15 @@ void PgLoader::entry(const Entry& entry) {
 void PgLoader::keep_of_database(const Entry& entry) {
   const std::string_view what = entry.description;
   if (what == "DATABASE") database_.owner = std::string(entry.owner);
-  if (what == "ENCODING" || what == "STDSTRINGS") {
-    database_.session.append(entry.definition);
-  }
+  const bool is_of_session = what == "ENCODING" || what == "STDSTRINGS";
   const bool is_of_database = what == "DATABASE PROPERTIES" ||
                               ((what == "ACL" || what == "COMMENT" || what == "SECURITY LABEL") &&
                                entry.tag.starts_with("DATABASE "));
-  if (!is_of_database) return;
-  database_.too_large =
-      database_.too_large ||
-      entry.definition.size() > PgDatabaseEntries::kMaxSize - database_.statements.size();
-  if (database_.too_large) {
-    database_.statements.clear();
-  } else {
-    database_.statements.append(entry.definition).append("\n");
-  }
+  if (!is_of_session && !is_of_database) return;
+  std::string& kept = is_of_session ? database_.session : database_.statements;
+  const std::size_t size = kept.size() + entry.definition.size();
+  database_.too_large = database_.too_large || size > PgDatabaseEntries::kMaxSize;
+  if (!database_.too_large) kept.append(entry.definition).append("\n");
 }
 
 std::optional<std::size_t> PgLoader::want(std::string_view, std::string_view,

@@ -30,11 +30,11 @@ namespace sealane::backup {
 // What an archive says of its database as a whole, which pg_restore leaves out where it does not
 // make the database itself.
 struct PgDatabaseEntries {
-  static constexpr std::size_t kMaxSize = 1024 * 1024;
+  static constexpr std::size_t kMaxSize = 1024 * 1024;  // of each of the two
   std::string session;     // statements in front of the others: encoding, string syntax
   std::string statements;  // settings, rights, comment
   std::string owner;       // a name as it is
-  bool too_large = false;  // then nothing of them is kept
+  bool too_large = false;  // then they are not whole
 };
 
 // write() may come from any thread, one at a time; interrupt() at any time.

@@ -544,15 +544,15 @@ class PgTarget final : public Target {
                           " here; if that is not meant, run ALTER DATABASE " + printable(database) +
                           " OWNER TO " + printable(quoted_identifier(entries.owner)));
     }
-    const auto statements = entries.too_large
-                                ? Result<std::string, GlobalsError>(GlobalsError::kUnknownStatement)
-                                : settings_for_database(entries.statements, database);
+    if (entries.statements.empty() && !entries.too_large) return success();
+    const auto statements =
+        entries.too_large ? Result<std::string, GlobalsError>(GlobalsError::kUnknownStatement)
+                          : settings_for_database(entries.session + entries.statements, database);
     if (!statements.has_value()) {
       not_restored("they cannot be understood");
       return success();
     }
-    if (statements.value().empty()) return success();
-    auto done = session.execute("BEGIN; " + entries.session + statements.value() +
+    auto done = session.execute("BEGIN; " + statements.value() +
                                 "COMMIT; RESET client_encoding; "
                                 "SET standard_conforming_strings = on");
     if (done.has_value()) return done;

@@ -1353,6 +1353,7 @@ TEST(PgGlobals, RefusesWhatIsNoRole) {
 
 TEST(PgGlobals, SettingsOfOneDatabaseGoToAnother) {
   const auto settings = settings_for_database(
+      "SET client_encoding = 'UTF8';\n\\! touch /tmp/x\nSET standard_conforming_strings = 'on';\n"
       "ALTER DATABASE \"ug; \"\"ly\" CONNECTION LIMIT = 5;\n"
       "ALTER DATABASE \"ug; \"\"ly\" IS_TEMPLATE = true;\n"
       "ALTER DATABASE \"ug; \"\"ly\" SET work_mem TO '7MB';\n"
@@ -1365,6 +1366,8 @@ TEST(PgGlobals, SettingsOfOneDatabaseGoToAnother) {
       "\"new\"");
   ASSERT_TRUE(settings.has_value());
   EXPECT_EQ(settings.value(),
+            "SET client_encoding = 'UTF8';\n"
+            "SET standard_conforming_strings = 'on';\n"
             "ALTER DATABASE \"new\" CONNECTION LIMIT = 5;\n"
             "ALTER DATABASE \"new\" SET work_mem TO '7MB';\n"
             "ALTER ROLE \"database\" IN DATABASE \"new\" SET search_path TO 'a; b', 'DATABASE "
@@ -1377,7 +1380,9 @@ TEST(PgGlobals, SettingsOfOneDatabaseGoToAnother) {
   for (const char* other :
        {"DROP DATABASE ugly;", "ALTER ROLE a SET x TO 1;", "GRANT a TO b;", "GRANT ON DATABASE;",
         "SET work_mem TO 1;", "ALTER DATABASE 'ugly' SET a TO 1;", "ALTER DATABASE ugly SET a",
-        "GRANT CONNECT ON DATABASE ugly TO a \\! touch /tmp/x\n;"}) {
+        "GRANT CONNECT ON DATABASE ugly TO a \\! touch /tmp/x\n;", "SET client_encoding = 'SJIS';",
+        "SET client_encoding = 'BIG5';", "SET client_encoding = 'UTF8' \\! touch /tmp/x\n;",
+        "SET standard_conforming_strings = 'off';", "SET standard_conforming_strings = 'on'"}) {
     EXPECT_FALSE(settings_for_database(other, "x").has_value()) << other;
   }
 }
