@@ -1,4 +1,5 @@
-// What is selected from a list of roles is itself such a list, and selects to itself.
+// What is selected from a list of roles is itself such a list, and selects to itself; so do the
+// settings of a database.
 #include "backup/pg_globals.h"
 #include "base/check.h"
 #include "sealane/base/bytes.h"
@@ -6,6 +7,12 @@
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
   using namespace sealane;
   const std::string_view text = as_text(std::as_bytes(std::span(data, size)));
+  const auto settings = backup::settings_for_database(text, "\"new; \"\"one\"");
+  if (settings.has_value()) {
+    const auto again = backup::settings_for_database(settings.value(), "\"new; \"\"one\"");
+    SEALANE_CHECK(again.has_value());
+    SEALANE_CHECK(again.value() == settings.value());
+  }
   const std::set<std::string> roles = {"there"};
   const std::set<std::string> databases = {"here"};
   const auto once = backup::select_globals(text, roles, databases);
