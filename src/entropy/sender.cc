@@ -238,10 +238,10 @@ std::size_t Sender::receive(ByteSpan bytes, SteadyTime now) {
   return size;
 }
 
-void Sender::on_end(SteadyTime) {
+void Sender::on_end(SteadyTime, bool confirmed) {
   if (finished_) return;
   if (!answer_.empty()) return finish(Outcome::kBadAnswer);
-  finish(output_ended_ ? Outcome::kUnknown : Outcome::kClosedEarly);
+  finish(output_ended_ && confirmed ? Outcome::kUnknown : Outcome::kClosedEarly);
 }
 
 void Sender::on_reset(SteadyTime) {

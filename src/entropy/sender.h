@@ -100,7 +100,8 @@ class Sender {
 
   // ---- stream core ----
   std::size_t receive(ByteSpan bytes, SteadyTime now);
-  void on_end(SteadyTime now);
+  // `confirmed`: all output given out had reached the peer before its end came.
+  void on_end(SteadyTime now, bool confirmed = true);
   void on_reset(SteadyTime now);
   ByteSpan next_output() const;
   // All that is there, up to kMaxSpans places of memory. Valid until the next call of anything.

@@ -93,7 +93,11 @@ class PushHandler final : public net::StreamHandler {
         sent_(sent) {}
 
   std::size_t receive(ByteSpan bytes, SteadyTime now) override { return core_.receive(bytes, now); }
-  void on_end(SteadyTime now) override { core_.on_end(now); }
+  // A peer's FIN confirms all that came before it, so what is unconfirmed then was not taken: on
+  // TCP an orderly end hides the reset behind it. Our own FIN counts one.
+  void on_end(SteadyTime now) override {
+    core_.on_end(now, connection_ == nullptr || connection_->unconfirmed() <= 1);
+  }
   ByteSpan next_output() override { return core_.next_output(); }
   std::span<const ByteSpan> next_outputs() override { return core_.next_outputs(); }
   void output_sent(std::size_t size) override {

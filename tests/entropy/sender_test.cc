@@ -307,6 +307,11 @@ TEST(Sender, WhatAnEndMeansDependsOnWhatWasSent) {
   silent.sender->on_end({});
   EXPECT_EQ(silent.outcome(), Outcome::kUnknown);
 
+  Made unread(100);
+  unread.send_all();
+  unread.sender->on_end({}, false);
+  EXPECT_EQ(unread.outcome(), Outcome::kClosedEarly);
+
   Made reset(100);
   reset.send_all();
   reset.sender->on_reset({});

@@ -5,12 +5,14 @@
 #include "warm/channel.h"
 
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <condition_variable>
 #include <fstream>
+#include <future>
 #include <mutex>
 
 #include "crypto/hash.h"
@@ -603,6 +605,34 @@ TEST_P(Channel, NobodyThereIsSaidAndAPushCanBeGivenUp) {
   const auto given_up = pusher()->push(part_of(3000, 10'000), series(), &cancel);
   ASSERT_FALSE(given_up.has_value());
   EXPECT_EQ(given_up.error().kind, ErrorKind::kInterrupted);
+  if (std::string(GetParam()) == "unix") ::unlink(push_.to.text.c_str() + 5);
+}
+
+// All of the part may be in the kernel by then; it is not for that at the peer.
+TEST_P(Channel, WhoEndsBeforeAllHasArrivedTookNothing) {
+  start();
+  server_.reset();
+  const auto listener = net::start_listen(*net::parse_endpoint(push_.to));
+  ASSERT_TRUE(listener.has_value());
+  const int room = 4096;
+  ::setsockopt(listener.value().get(), SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+  for (const bool foreign : {false, true}) {
+    push_.foreign = foreign;
+    flow::Workers peer(1);
+    std::promise<void> pushed;
+    peer.add([&] {
+      pollfd ready{listener.value().get(), POLLIN, 0};
+      EXPECT_EQ(::poll(&ready, 1, -1), 1);
+      const flow::OwnedDescriptor taken(::accept(listener.value().get(), nullptr, nullptr));
+      std::this_thread::sleep_for(20ms);
+      ::shutdown(taken.get(), SHUT_WR);
+      pushed.get_future().wait();
+    });
+    const auto report = pusher()->push(part_of(500, 100), series(), nullptr);
+    pushed.set_value();
+    ASSERT_FALSE(report.has_value());
+    EXPECT_EQ(report.error().kind, ErrorKind::kRefused) << report.error().message;
+  }
   if (std::string(GetParam()) == "unix") ::unlink(push_.to.text.c_str() + 5);
 }
 
