@@ -11,9 +11,7 @@
 
 #include "app/console.h"
 #include "flow/stream.h"
-#include "sealane/base/clock.h"
-#include "sealane/base/file_system.h"
-#include "sealane/base/random.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::app {
 

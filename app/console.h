@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "flow/ticker.h"
-#include "sealane/base/error.h"
+#include "sealane/base/result.h"
 
 namespace sealane::app {
 

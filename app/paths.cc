@@ -2,7 +2,7 @@
 
 #include <cstdlib>
 
-#include "sealane/base/file_system.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::app {
 namespace {

@@ -2,8 +2,8 @@
 // Passphrases from a person or a file, never from argv; and questions to a person.
 #include <string>
 
-#include "sealane/base/error.h"
-#include "sealane/base/file_system.h"
+#include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 #include "sealane/base/secret.h"
 
 namespace sealane::app {

@@ -1,6 +1,6 @@
 // SSHSIG: no input is more than refused, and none is a signature for another message.
 #include "base/check.h"
-#include "sealane/identity/sshsig.h"
+#include "sealane/identity/keys.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace sealane;

@@ -8,7 +8,7 @@
 #include <iostream>
 #include <string>
 
-#include "sealane/base/file_system.h"
+#include "sealane/base/seams.h"
 #include "sealane/identity/keys.h"
 #include "sealane/net/lane_task.h"
 #include "sealane/store/system.h"

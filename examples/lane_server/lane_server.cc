@@ -13,7 +13,7 @@
 #include <mutex>
 #include <string>
 
-#include "sealane/base/file_system.h"
+#include "sealane/base/seams.h"
 #include "sealane/identity/keys.h"
 #include "sealane/net/lane.h"
 #include "sealane/store/system.h"

@@ -6,9 +6,8 @@
 #include <cstdio>
 #include <string>
 
-#include "sealane/base/file_system.h"
+#include "sealane/base/seams.h"
 #include "sealane/identity/keys.h"
-#include "sealane/identity/sshsig.h"
 #include "sealane/store/system.h"
 
 namespace {

@@ -12,7 +12,7 @@
 #include "flow/ordered_stage.h"
 #include "flow/stream.h"
 #include "seal/stream_codec.h"
-#include "sealane/base/error.h"
+#include "sealane/base/result.h"
 
 namespace sealane::backup {
 

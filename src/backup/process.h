@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "flow/stream.h"
-#include "sealane/base/error.h"
+#include "sealane/base/result.h"
 #include "sealane/base/secret.h"
 
 namespace sealane::backup {

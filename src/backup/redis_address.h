@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "sealane/base/error.h"
+#include "sealane/base/result.h"
 #include "sealane/base/secret.h"
 
 namespace sealane::backup {

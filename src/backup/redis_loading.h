@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-#include "sealane/base/error.h"
+#include "sealane/base/result.h"
 
 namespace sealane::backup {
 

@@ -10,10 +10,8 @@
 
 #include "backup/redis_loading.h"
 #include "flow/stream.h"
-#include "sealane/base/clock.h"
-#include "sealane/base/error.h"
-#include "sealane/base/file_system.h"
-#include "sealane/base/random.h"
+#include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 #include "sealane/repo/records.h"
 
 namespace sealane::backup {

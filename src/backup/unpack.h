@@ -14,7 +14,7 @@
 #include "flow/halt.h"
 #include "flow/ordered_stage.h"
 #include "flow/ring.h"
-#include "sealane/base/error.h"
+#include "sealane/base/result.h"
 
 namespace sealane::backup {
 

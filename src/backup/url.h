@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "sealane/base/error.h"
+#include "sealane/base/result.h"
 #include "sealane/base/secret.h"
 
 namespace sealane::backup {

@@ -3,7 +3,7 @@
 // success.
 #include <chrono>
 
-#include "sealane/base/random.h"
+#include "sealane/base/seams.h"
 
 namespace sealane {
 

@@ -1,7 +1,7 @@
 #include "sealane/base/bytes.h"
 
 #include "base/utf8.h"
-#include "sealane/base/error.h"
+#include "sealane/base/result.h"
 
 namespace sealane {
 namespace {

@@ -1,4 +1,4 @@
-#include "sealane/base/clock.h"
+#include "sealane/base/seams.h"
 
 #include <cstdio>
 

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "sealane/base/bytes.h"
-#include "sealane/base/clock.h"
+#include "sealane/base/seams.h"
 
 namespace sealane {
 

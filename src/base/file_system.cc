@@ -1,4 +1,4 @@
-#include "sealane/base/file_system.h"
+#include "sealane/base/seams.h"
 
 #include <cerrno>
 #include <cstring>

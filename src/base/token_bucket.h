@@ -1,6 +1,6 @@
 #pragma once
 // TokenBucket: at most `rate` units a second, in bursts of at most `burst`.
-#include "sealane/base/clock.h"
+#include "sealane/base/seams.h"
 
 namespace sealane {
 

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "entropy/extension.h"
-#include "sealane/base/clock.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::entropy {
 

@@ -10,7 +10,7 @@
 #include <climits>
 #include <utility>
 
-#include "sealane/base/file_system.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::flow {
 namespace {

@@ -1,7 +1,7 @@
 #pragma once
 // Regular files of the file system seam as sources and sinks, positional.
 #include "flow/stream.h"
-#include "sealane/base/file_system.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::flow {
 

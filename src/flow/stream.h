@@ -6,7 +6,7 @@
 #include <string>
 
 #include "sealane/base/bytes.h"
-#include "sealane/base/error.h"
+#include "sealane/base/result.h"
 
 namespace sealane::flow {
 

@@ -29,8 +29,8 @@
 #include "crypto/hash.h"
 #include "hub/ids.h"
 #include "sealane/base/bytes.h"
-#include "sealane/base/random.h"
 #include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::hub {
 

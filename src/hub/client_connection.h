@@ -20,9 +20,8 @@
 #include "hub/jobs.h"
 #include "hub/message.h"
 #include "sealane/base/bytes.h"
-#include "sealane/base/clock.h"
-#include "sealane/base/random.h"
 #include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::hub {
 

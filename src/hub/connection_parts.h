@@ -14,7 +14,7 @@
 #include "hub/frame.h"
 #include "hub/link.h"
 #include "hub/message.h"
-#include "sealane/base/clock.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::hub {
 

@@ -31,8 +31,8 @@
 
 #include "hub/ids.h"
 #include "sealane/base/bytes.h"
-#include "sealane/base/clock.h"
 #include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::hub {
 

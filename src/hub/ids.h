@@ -4,7 +4,7 @@
 #include <string>
 
 #include "mailbox/types.h"
-#include "sealane/base/random.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::hub {
 

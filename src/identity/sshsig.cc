@@ -1,5 +1,5 @@
 // SSHSIG (PROTOCOL.sshsig of OpenSSH). Layout: docs/protocol/sshsig.md.
-#include "sealane/identity/sshsig.h"
+#include "sealane/identity/keys.h"
 
 #include <algorithm>
 

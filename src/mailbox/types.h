@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "sealane/base/bytes.h"
-#include "sealane/base/clock.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::mailbox {
 

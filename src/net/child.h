@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "flow/descriptor.h"
-#include "sealane/base/error.h"
+#include "sealane/base/result.h"
 
 namespace sealane::net {
 

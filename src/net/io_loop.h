@@ -3,7 +3,7 @@
 #include <functional>
 #include <memory>
 
-#include "sealane/base/clock.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::net {
 

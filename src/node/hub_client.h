@@ -11,10 +11,9 @@
 #include <vector>
 
 #include "hub/client_connection.h"
-#include "sealane/base/clock.h"
-#include "sealane/base/error.h"
 #include "sealane/base/network.h"
-#include "sealane/base/random.h"
+#include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::node {
 

@@ -13,9 +13,9 @@
 
 #include "crypto/rsa.h"
 #include "hub/ids.h"
-#include "sealane/base/error.h"
-#include "sealane/base/file_system.h"
 #include "sealane/base/network.h"
+#include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 #include "sealane/base/secret.h"
 #include "sealane/crypto/curve.h"
 

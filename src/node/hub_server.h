@@ -11,10 +11,8 @@
 
 #include "node/hub_settings.h"
 #include "node/hub_state.h"
-#include "sealane/base/clock.h"
-#include "sealane/base/file_system.h"
 #include "sealane/base/network.h"
-#include "sealane/base/random.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::node {
 

@@ -10,7 +10,6 @@
 
 #include "hub/hub_connection.h"
 #include "mailbox/mailbox.h"
-#include "sealane/base/error.h"
 #include "sealane/base/network.h"
 #include "sealane/base/result.h"
 

@@ -13,8 +13,8 @@
 #include "crypto/rsa.h"
 #include "hub/hub_connection.h"
 #include "hub/ids.h"
-#include "sealane/base/error.h"
-#include "sealane/base/file_system.h"
+#include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::node {
 

@@ -23,8 +23,8 @@
 
 #include "hub/extension.h"
 #include "hub/ids.h"
-#include "sealane/base/error.h"
-#include "sealane/base/file_system.h"
+#include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::node {
 

@@ -19,9 +19,8 @@
 #include <string>
 
 #include "crypto/hash.h"
-#include "sealane/base/error.h"
-#include "sealane/base/file_system.h"
-#include "sealane/base/random.h"
+#include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::node {
 

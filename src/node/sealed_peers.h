@@ -17,8 +17,7 @@
 #include <vector>
 
 #include "hub/ids.h"
-#include "sealane/base/clock.h"
-#include "sealane/base/random.h"
+#include "sealane/base/seams.h"
 #include "sealane/identity/keys.h"
 #include "session/session.h"
 

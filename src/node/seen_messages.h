@@ -11,11 +11,8 @@
 #include <string_view>
 
 #include "hub/ids.h"
-#include "sealane/base/clock.h"
-#include "sealane/base/error.h"
-#include "sealane/base/file_system.h"
-#include "sealane/base/random.h"
 #include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::node {
 

@@ -7,7 +7,7 @@
 
 #include "sealane/base/bytes.h"
 #include "sealane/base/result.h"
-#include "sealane/identity/sshsig.h"
+#include "sealane/identity/keys.h"
 
 namespace sealane::repo {
 

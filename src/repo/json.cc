@@ -4,7 +4,7 @@
 
 #include "base/check.h"
 #include "base/copy_bytes.h"
-#include "sealane/base/error.h"
+#include "sealane/base/result.h"
 
 namespace sealane::repo {
 namespace {

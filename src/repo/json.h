@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "repo/document.h"
-#include "sealane/base/clock.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::repo {
 

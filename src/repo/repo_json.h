@@ -1,7 +1,7 @@
 #pragma once
 // repo.json: that a folder is a repository, and which. Not signed: every commit names the id.
 #include "repo/document.h"
-#include "sealane/base/clock.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::repo {
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "seal/stream_codec.h"
-#include "sealane/base/random.h"
+#include "sealane/base/seams.h"
 #include "sealane/identity/keys.h"
 
 namespace sealane::seal {

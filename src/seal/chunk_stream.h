@@ -7,7 +7,7 @@
 #include <memory>
 
 #include "seal/stream_codec.h"
-#include "sealane/base/random.h"
+#include "sealane/base/seams.h"
 #include "sealane/base/secret.h"
 
 namespace sealane::seal {

@@ -7,8 +7,8 @@
 #include <string_view>
 
 #include "seal/chunk_stream.h"
-#include "sealane/base/clock.h"
 #include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::seal {
 

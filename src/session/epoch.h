@@ -7,7 +7,7 @@
 #include <optional>
 #include <vector>
 
-#include "sealane/base/clock.h"
+#include "sealane/base/seams.h"
 #include "session/binding.h"
 #include "session/key_schedule.h"
 #include "session/own_keys.h"

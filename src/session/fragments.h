@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "sealane/base/bytes.h"
-#include "sealane/base/clock.h"
+#include "sealane/base/seams.h"
 #include "session/messages.h"
 
 namespace sealane::session {

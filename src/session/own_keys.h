@@ -4,8 +4,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "sealane/base/clock.h"
-#include "sealane/base/random.h"
+#include "sealane/base/seams.h"
 #include "sealane/crypto/curve.h"
 #include "session/binding.h"
 #include "session/messages.h"

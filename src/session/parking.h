@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "sealane/base/bytes.h"
-#include "sealane/base/clock.h"
+#include "sealane/base/seams.h"
 #include "session/ring_queue.h"
 
 namespace sealane::session {

@@ -17,9 +17,8 @@
 
 #include "base/core.h"
 #include "sealane/base/bytes.h"
-#include "sealane/base/clock.h"
-#include "sealane/base/random.h"
 #include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 #include "sealane/crypto/curve.h"
 #include "sealane/identity/keys.h"
 #include "session/message_batch.h"

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "sealane/base/clock.h"
+#include "sealane/base/seams.h"
 #include "session/messages.h"
 
 namespace sealane::session {

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "sealane/base/clock.h"
+#include "sealane/base/seams.h"
 #include "session/messages.h"
 #include "session/size_search.h"
 

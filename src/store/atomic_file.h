@@ -3,7 +3,7 @@
 #include <memory>
 #include <string>
 
-#include "sealane/base/file_system.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::store {
 

@@ -4,9 +4,8 @@
 #include <string>
 
 #include "mailbox/mailbox.h"
-#include "sealane/base/error.h"
-#include "sealane/base/file_system.h"
 #include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::store {
 

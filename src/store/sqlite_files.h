@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "sealane/base/file_system.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::store {
 

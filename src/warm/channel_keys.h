@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "entropy/key_file.h"
-#include "sealane/base/error.h"
-#include "sealane/base/file_system.h"
+#include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::warm {
 

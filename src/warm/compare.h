@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "sealane/base/random.h"
+#include "sealane/base/seams.h"
 #include "sealane/warm/sink.h"
 #include "warm/key_store.h"
 

@@ -9,7 +9,7 @@
 
 #include "backup/rdb.h"
 #include "flow/stream.h"
-#include "sealane/base/file_system.h"
+#include "sealane/base/seams.h"
 #include "sealane/warm/sink.h"
 #include "warm/part_builder.h"
 #include "warm/resp.h"

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-#include "sealane/base/clock.h"
+#include "sealane/base/seams.h"
 #include "sealane/warm/sink.h"
 #include "warm/rounds.h"
 

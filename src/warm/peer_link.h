@@ -3,7 +3,7 @@
 #include <atomic>
 #include <memory>
 
-#include "sealane/base/random.h"
+#include "sealane/base/seams.h"
 #include "warm/channel.h"
 #include "warm/push.h"
 

@@ -7,9 +7,7 @@
 #include <string>
 
 #include "flow/stream.h"
-#include "sealane/base/clock.h"
-#include "sealane/base/file_system.h"
-#include "sealane/base/random.h"
+#include "sealane/base/seams.h"
 #include "sealane/warm/sink.h"
 
 namespace sealane::warm {

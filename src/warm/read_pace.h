@@ -5,8 +5,8 @@
 
 #include "base/token_bucket.h"
 #include "flow/stream.h"
-#include "sealane/base/clock.h"
-#include "sealane/base/error.h"
+#include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::warm {
 

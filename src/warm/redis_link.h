@@ -11,8 +11,8 @@
 #include "flow/descriptor.h"
 #include "flow/stream.h"
 #include "sealane/base/bytes.h"
-#include "sealane/base/clock.h"
-#include "sealane/base/error.h"
+#include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 #include "warm/resp.h"
 
 struct redisReader;

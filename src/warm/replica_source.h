@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "backup/rdb.h"
-#include "sealane/base/clock.h"
+#include "sealane/base/seams.h"
 #include "sealane/warm/source.h"
 #include "warm/part_builder.h"
 #include "warm/read_pace.h"

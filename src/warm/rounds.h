@@ -8,8 +8,7 @@
 #include <vector>
 
 #include "base/backoff.h"
-#include "sealane/base/clock.h"
-#include "sealane/base/random.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::warm {
 

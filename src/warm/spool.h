@@ -6,8 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "sealane/base/file_system.h"
-#include "sealane/base/random.h"
+#include "sealane/base/seams.h"
 #include "sealane/warm/sink.h"
 
 namespace sealane::warm {

@@ -2,8 +2,8 @@
 #include <gtest/gtest.h>
 
 #include "sealane/base/bytes.h"
-#include "sealane/base/clock.h"
-#include "sealane/base/error.h"
+#include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 
 namespace sealane {
 namespace {

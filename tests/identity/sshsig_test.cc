@@ -1,6 +1,6 @@
 // Goal: signatures of ssh-keygen are accepted as they are, and nothing else. Method: golden
 // signatures, round trips, every character changed, every byte cut.
-#include "sealane/identity/sshsig.h"
+#include "sealane/identity/keys.h"
 
 #include <gtest/gtest.h>
 

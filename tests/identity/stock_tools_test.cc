@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include "sealane/identity/keys.h"
-#include "sealane/identity/sshsig.h"
 #include "sealane/identity/trust.h"
 #include "sealane/store/system.h"
 #include "tests/identity/tools.h"

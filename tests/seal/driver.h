@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "seal/stream_codec.h"
-#include "sealane/base/random.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::testing {
 

@@ -3,8 +3,7 @@
 #include <mutex>
 #include <random>
 
-#include "sealane/base/clock.h"
-#include "sealane/base/random.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::testing {
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "sealane/base/file_system.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::testing {
 

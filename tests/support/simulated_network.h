@@ -8,8 +8,8 @@
 #include <string>
 #include <utility>
 
-#include "sealane/base/clock.h"
 #include "sealane/base/network.h"
+#include "sealane/base/seams.h"
 
 namespace sealane::testing {
 

@@ -5,9 +5,8 @@
 #include <span>
 #include <string>
 
-#include "sealane/base/error.h"
-#include "sealane/base/file_system.h"
-#include "sealane/base/random.h"
+#include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 #include "sealane/base/secret.h"
 #include "sealane/identity/keys.h"
 

@@ -9,9 +9,8 @@
 #include <string>
 
 #include "sealane/base/bytes.h"
-#include "sealane/base/clock.h"
-#include "sealane/base/error.h"
 #include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 
 namespace sealane {
 

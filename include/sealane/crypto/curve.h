@@ -3,8 +3,8 @@
 #include <cstdint>
 
 #include "sealane/base/bytes.h"
-#include "sealane/base/random.h"
 #include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 #include "sealane/base/secret.h"
 
 namespace sealane::crypto {

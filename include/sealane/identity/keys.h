@@ -8,9 +8,8 @@
 #include <vector>
 
 #include "sealane/base/bytes.h"
-#include "sealane/base/file_system.h"
-#include "sealane/base/random.h"
 #include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 #include "sealane/base/secret.h"
 #include "sealane/crypto/curve.h"
 
@@ -170,5 +169,24 @@ Result<SecretBytes, Error> read_secret_file(FileSystem& files, const std::string
 // Creates it with mode 0600, exclusively, synced with its directory. Refuses to overwrite.
 Result<void, Error> write_private_file(FileSystem& files, const std::string& path,
                                        const SecretBytes& content);
+
+// ---- SSHSIG: armoured signatures over a namespace and a message (PROTOCOL.sshsig of OpenSSH),
+// made and checked by `ssh-keygen -Y sign|verify` as well. Ed25519, SHA-512 (SHA-256 accepted) ----
+
+inline constexpr std::size_t kMaxSignatureSize = 4096;  // of the armoured text that is read
+
+enum class SignatureError : std::uint8_t {
+  kMalformed = 1,  // not an armoured SSHSIG of a kind we take
+  kNamespace,      // made for another purpose
+  kNotValid,       // the message or the signature was changed
+};
+std::string_view describe(SignatureError error);  // a clause for a sentence
+
+// Ends with a line feed. REQUIRES: `name_space` has 1 .. 256 bytes.
+std::string sign(const SigningKey& key, std::string_view name_space, ByteSpan message);
+// Who signed it. Whether to believe that key is the caller's decision (TrustStore). `armoured` goes
+// from the BEGIN line to the line feed after the END line, with nothing around.
+Result<crypto::Ed25519Public, SignatureError> verify(std::string_view armoured,
+                                                     std::string_view name_space, ByteSpan message);
 
 }  // namespace sealane::identity

@@ -13,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-#include "sealane/base/clock.h"
+#include "sealane/base/seams.h"
 #include "sealane/identity/keys.h"
 
 namespace sealane::identity {

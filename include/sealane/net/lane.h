@@ -17,11 +17,9 @@
 #include <vector>
 
 #include "sealane/base/bytes.h"
-#include "sealane/base/clock.h"
-#include "sealane/base/error.h"
 #include "sealane/base/network.h"
-#include "sealane/base/random.h"
 #include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 #include "sealane/base/secret.h"
 #include "sealane/identity/keys.h"
 

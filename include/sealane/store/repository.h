@@ -18,10 +18,8 @@
 #include <string>
 #include <vector>
 
-#include "sealane/base/clock.h"
-#include "sealane/base/error.h"
-#include "sealane/base/file_system.h"
-#include "sealane/base/random.h"
+#include "sealane/base/result.h"
+#include "sealane/base/seams.h"
 #include "sealane/identity/keys.h"
 #include "sealane/identity/trust.h"
 #include "sealane/repo/records.h"

@@ -1,9 +1,7 @@
 #pragma once
 // The real clock, randomness and files of this machine: what main() passes where tests pass
 // doubles. All are thread-safe and live for ever.
-#include "sealane/base/clock.h"
-#include "sealane/base/file_system.h"
-#include "sealane/base/random.h"
+#include "sealane/base/seams.h"
 
 namespace sealane {
 

@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "sealane/base/bytes.h"
-#include "sealane/base/error.h"
+#include "sealane/base/result.h"
 #include "sealane/warm/source.h"
 
 namespace sealane::warm {

@@ -1,19 +1,50 @@
 #pragma once
-// FileSystem: the seam for disks. All durable state goes through it, so that every call can be made
-// to fail or to be the last one before the power goes. Paths are bytes as the kernel takes them.
-// The real one: store/system.h.
+// Clock, RandomSource, FileSystem: the seams for time, randomness and disks. The real ones:
+// store/system.h; tests and simulations pass doubles. The seam for networks: base/network.h.
+#include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "sealane/base/bytes.h"
-#include "sealane/base/error.h"
-#include "sealane/base/random.h"
 #include "sealane/base/result.h"
 
 namespace sealane {
+
+// ---- time: cores never ask for it; they are told ----
+
+// Wall-clock time, UTC, whole seconds and better; may jump. For records that people read.
+using WallTime = std::chrono::sys_time<std::chrono::nanoseconds>;
+// Never jumps back. For deadlines and durations.
+using SteadyTime = std::chrono::time_point<std::chrono::steady_clock, std::chrono::nanoseconds>;
+
+class Clock {
+ public:
+  virtual ~Clock() = default;
+  virtual WallTime wall_now() const = 0;
+  virtual SteadyTime steady_now() const = 0;
+};
+
+// RFC 3339 in UTC with whole seconds: 2026-11-20T13:54:00Z. Years 1970 to 2261.
+std::string to_rfc3339(WallTime time);
+// Accepts exactly what to_rfc3339 writes.
+std::optional<WallTime> from_rfc3339(std::string_view text);
+
+// ---- randomness ----
+
+// Thread-safe.
+class RandomSource {
+ public:
+  virtual ~RandomSource() = default;
+  // Fills `out` completely. A system without randomness cannot go on safely: the process ends.
+  virtual void fill(MutableByteSpan out) = 0;
+};
+
+// ---- disks: all durable state goes through here, so that every call can be made to fail or to be
+// the last one before the power goes; paths are bytes as the kernel takes them ----
 
 // A failed call: what, on which path, why. `code` is an errno value.
 struct FileError {
