@@ -9,11 +9,18 @@
 #include "app/warm_flags.h"
 #include "crypto/hash.h"
 #include "warm/file.h"
+#include "warm/parts_ahead.h"
 #include "warm/peer_link.h"
 #include "warm/push.h"
 
 namespace sealane::app {
 namespace {
+
+// An image is read ahead of what is sent. Of its parts three are under way, one is made in memory
+// that grows, and what they are made of and sent through takes as much again: with all of that it
+// stays below 128 MiB.
+constexpr std::size_t kImageMemory = std::size_t{96} * 1024 * 1024;
+constexpr std::size_t kPartsElsewhere = 8;
 
 struct PushFlags {
   std::string from;
@@ -48,7 +55,10 @@ class PushRun {
     }
     SEALANE_TRY(flags_.source.options_for(flags_.from));
     SEALANE_TRY(const warm::SendPart send, open_target());
-    SEALANE_TRY(const auto source, open_warm_source(context_, flags_.from, flags_.source));
+    SEALANE_TRY(auto source, open_warm_source(context_, flags_.from, flags_.source));
+    if (flags_.source.as_replica) {
+      source = std::make_unique<warm::PartsAhead>(std::move(source), kImageMemory, kPartsElsewhere);
+    }
     SEALANE_TRY(const auto watch, RateWatch::start(context_, flags_.source.rate_file, *source));
     SEALANE_TRY(warm::PushPlan plan, make_plan(source->description()));
     if (flags_.flush) {  // only now, when all that can be known to be wrong was looked at

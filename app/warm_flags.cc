@@ -66,7 +66,7 @@ void SourceFlags::add_to(std::vector<Option>& options) {
            {.names = "--big-key",
            .value_name = "MIB",
            .help = "Of a Redis: build keys above this size up in pieces, and rename them when they "
-                   "are whole; 32 when missing, 8 with --as-replica",
+                   "are whole; 32 when missing, 4 with --as-replica",
            .variable = &big_key},
            {.names = "--range",
            .value_name = "START-END",

@@ -31,7 +31,7 @@ inline constexpr std::size_t kReplicaPartSize = std::size_t{4} * 1024 * 1024;
 // An image that is not read keeps the server's child waiting: while two are sent, one is read.
 inline constexpr unsigned kReplicaParallel = 3;
 // A value is held where it arrives, in its command, in its part and where that is sent.
-inline constexpr std::size_t kReplicaBigKeySize = std::size_t{8} * 1024 * 1024;
+inline constexpr std::size_t kReplicaBigKeySize = std::size_t{4} * 1024 * 1024;
 
 class ReplicaSource final : public Source, private backup::RdbHandler {
  public:
