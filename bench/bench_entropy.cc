@@ -23,14 +23,15 @@ namespace sealane::warm {
 namespace {
 
 constexpr std::size_t kPartSize = kDefaultPartSize;  // as `warm push` makes them
+constexpr std::size_t kSmallPart = std::size_t{8} << 20;
 
 entropy::ChunkKeys bench_keys() {
   const ByteArray<16> bytes{std::byte{7}};
   return entropy::make_chunk_keys(entropy::KeyBytes(bytes), entropy::KeyBytes(bytes));
 }
 
-void count_bytes(benchmark::State& state) {
-  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(kPartSize));
+void count_bytes(benchmark::State& state, std::size_t part_size = kPartSize) {
+  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(part_size));
 }
 
 void one_core(benchmark::State& state) {
@@ -173,9 +174,10 @@ struct Ends {
   std::unique_ptr<Pusher> pusher;
 };
 
-void channel(benchmark::State& state, bool encrypted, bool is_signed) {
+void channel(benchmark::State& state, bool encrypted, bool is_signed,
+             std::size_t part_size = kPartSize) {
   Ends ends(encrypted, is_signed);
-  Part part = make_part(Bytes(kPartSize), 1, 1);
+  Part part = make_part(Bytes(part_size), 1, 1);
   Series series;
   for (auto _ : state) {
     ++part.index;  // another one, or it would be answered from memory
@@ -186,9 +188,10 @@ void channel(benchmark::State& state, bool encrypted, bool is_signed) {
       return;
     }
   }
-  count_bytes(state);
+  count_bytes(state, part_size);
 }
 BENCHMARK_CAPTURE(channel, plain_foreign, false, false)->UseRealTime();
+BENCHMARK_CAPTURE(channel, plain_foreign_small_parts, false, false, kSmallPart)->UseRealTime();
 BENCHMARK_CAPTURE(channel, aes_foreign, true, false)->UseRealTime();
 BENCHMARK_CAPTURE(channel, plain_signed, false, true)->UseRealTime();
 BENCHMARK_CAPTURE(channel, aes_signed, true, true)->UseRealTime();
