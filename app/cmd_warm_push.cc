@@ -56,6 +56,7 @@ class PushRun {
     SEALANE_TRY(flags_.source.options_for(flags_.from));
     SEALANE_TRY(const warm::SendPart send, open_target());
     SEALANE_TRY(auto source, open_warm_source(context_, flags_.from, flags_.source));
+    if (peer_ != nullptr) peer_->set_store(source->store());
     if (flags_.source.as_replica) {
       source = std::make_unique<warm::PartsAhead>(std::move(source), kImageMemory, kPartsElsewhere);
     }

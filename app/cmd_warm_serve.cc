@@ -291,6 +291,7 @@ class ServeRun {
     SEALANE_TRY(const auto link, warm::PeerLink::open(options, std::move(keys), context_.clock,
                                                       context_.random, &context_.cancel));
     SEALANE_TRY(const auto source, open_warm_source(context_, flags_.from, flags_.source));
+    link->set_store(source->store());
     SEALANE_TRY(const auto watch, RateWatch::start(context_, flags_.source.rate_file, *source));
     return warm::push_all(*source, link->sender(),
                           {.parallel = flags_.source.parallel(), .tries = 2, .journal = {}},

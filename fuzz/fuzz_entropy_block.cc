@@ -29,5 +29,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Bytes again(decoded.value().encoded_size());
   encode(decoded.value(), bound, secrets[used], again);
   SEALANE_CHECK(std::ranges::equal(again, reserved.first(again.size())));
+  if (const auto store = decoded.value().store()) {
+    Extension named;
+    named.sender = decoded.value().name();
+    named.set_store(*store);
+    SEALANE_CHECK(named.store() == store && named.name() == decoded.value().name());
+  }
   return 0;
 }

@@ -1,5 +1,7 @@
 #include "entropy/extension.h"
 
+#include <tuple>
+
 #include "base/byte_reader.h"
 #include "base/check.h"
 #include "base/copy_bytes.h"
@@ -12,6 +14,8 @@ constexpr std::uint32_t kBlockMagic = 0x454E5831;
 constexpr std::uint32_t kAckMagic = 0x454E5841;
 constexpr std::uint16_t kVersion = 1;
 constexpr std::size_t kAckMacSize = 24;
+constexpr std::string_view kStoreMark = "store:";
+constexpr std::size_t kStoreSize = kStoreMark.size() + 2 * std::tuple_size_v<StoreId>;
 
 using MacKey = Secret<struct EntropyMacKeyTag, 32>;
 
@@ -46,6 +50,28 @@ void encode(const Extension& value, BoundHeader bound, const ClusterSecret& secr
   writer.text(value.sender);
   writer.bytes(block_mac(secret, value.snapshot, bound, writer.view()));
   copy_bytes(writer.view(), out.begin());
+}
+
+void Extension::set_store(const StoreId& store) {
+  sender = sender.substr(0, kMaxNameSize - kStoreSize);
+  sender.append(kStoreMark).append(to_hex(store));
+  flags |= kStore;
+}
+
+std::optional<StoreId> Extension::store() const {
+  if ((flags & kStore) == 0 || sender.size() < kStoreSize) return std::nullopt;
+  const std::string_view all = std::string_view(sender).substr(sender.size() - kStoreSize);
+  if (!all.starts_with(kStoreMark)) return std::nullopt;
+  StoreId out{};
+  const auto bytes = from_hex(all.substr(kStoreMark.size()));
+  if (!bytes || bytes->size() != out.size()) return std::nullopt;
+  copy_bytes(*bytes, out.begin());
+  return out;
+}
+
+std::string_view Extension::name() const {
+  const std::string_view all = sender;
+  return store() ? all.substr(0, all.size() - kStoreSize) : all;
 }
 
 Result<Extension, ExtensionError> decode_extension(ByteSpan reserved, BoundHeader bound,
@@ -137,6 +163,8 @@ std::string_view cause_name(FailureCause cause) {
       return "spool";
     case FailureCause::kTimeout:
       return "timeout";
+    case FailureCause::kSameStore:
+      return "same_store";
   }
   SEALANE_CHECK(false);
   return {};

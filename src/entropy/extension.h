@@ -9,7 +9,8 @@
 //        6     2  block_size   of all of it, the MAC too: 85 + n + 32
 //        8     4  flags        1 acknowledgement wanted, 2 idempotent commands, 4 part of a series,
 //                              8 digest exchange follows on request, 16 the acknowledgement may
-//                              have a cause; others are ignored
+//                              have a cause, 32 the sender's name ends with its store; others are
+//                              ignored
 //       12    16  snapshot     its random id
 //       28     8  created      milliseconds since 1970
 //       36     4  part         its index
@@ -18,7 +19,7 @@
 //       48     4  range_end    inclusive
 //       52    32  digest       SHA-256 of this connection's plaintext
 //       84     1  n            0..64
-//       85     n  sender       its name
+//       85     n  sender       its name; with flag 32 then "store:" and 32 hexadecimal digits
 //     85+n    32  MAC          HMAC-SHA-256 over the negotiation header, total_len, encrypted and
 //                              the block up to here
 //
@@ -47,6 +48,7 @@
 namespace sealane::entropy {
 
 using SnapshotId = ByteArray<16>;
+using StoreId = ByteArray<16>;
 
 struct Extension {
   static constexpr std::size_t kMaxNameSize = 64;  // bounds the block within the smallest header
@@ -57,6 +59,7 @@ struct Extension {
   static constexpr std::uint32_t kSeries = 4;
   static constexpr std::uint32_t kDigestExchange = 8;
   static constexpr std::uint32_t kCauses = 16;
+  static constexpr std::uint32_t kStore = 32;
 
   std::uint32_t flags = kAcknowledge;
   SnapshotId snapshot{};
@@ -66,10 +69,16 @@ struct Extension {
   std::uint32_t range_start = 0;
   std::uint32_t range_end = 0;
   crypto::Sha256Digest digest{};
-  std::string sender;
+  std::string sender;  // as on the wire
   friend bool operator==(const Extension&, const Extension&) = default;
 
   std::size_t encoded_size() const { return kFixedSize + sender.size() + kMacSize; }
+  // Which store the part was read from, so that a receiver does not write to that. It stands behind
+  // the name, where a receiver that does not know of it shows it and does nothing else. A name that
+  // leaves no room for it is cut.
+  void set_store(const StoreId& store);
+  std::optional<StoreId> store() const;
+  std::string_view name() const;
 };
 
 // What the MAC binds besides the block: the 20 bytes of the negotiation, total_len and encrypted.
@@ -119,11 +128,12 @@ enum class FailureCause : std::uint8_t {
   kPayloadVersion = 8,  // the values are of a newer server, or damaged
   kWrongType = 9,
   kNoPermission = 10,
-  kRefused = 11,  // commands that are not allowed
-  kSpool = 12,    // no place for the part until it is whole
-  kTimeout = 13,  // the sink takes longer than a part may
+  kRefused = 11,    // commands that are not allowed
+  kSpool = 12,      // no place for the part until it is whole
+  kTimeout = 13,    // the sink takes longer than a part may
+  kSameStore = 14,  // it would write to what the sender reads
 };
-inline constexpr FailureCause kLastFailureCause = FailureCause::kTimeout;
+inline constexpr FailureCause kLastFailureCause = FailureCause::kSameStore;
 // "connection_lost", "disk_full", …: stable, as of warm::Cause; empty if it was not said.
 std::string_view cause_name(FailureCause cause);
 

@@ -64,6 +64,7 @@ struct PushReport {
 struct Series {
   entropy::SnapshotId snapshot{};  // random
   std::optional<std::uint32_t> part_count;
+  std::optional<StoreId> store;  // that its parts are read from
 };
 
 // Thread-safe: several parts may be under way at once, each on a connection of its own.

@@ -57,6 +57,8 @@ entropy::FailureCause wire_cause(Cause cause) {
       return FailureCause::kDiskFull;
     case Cause::kConnectionLost:
       return FailureCause::kConnectionLost;
+    case Cause::kSameStore:
+      return FailureCause::kSameStore;
     case Cause::kOther:
       return FailureCause::kOther;
   }
@@ -201,7 +203,8 @@ class ChannelServer::Impl::Handler final : public net::StreamHandler {
         intake.part.index = header.extension->part;
         intake.part.count = header.extension->parts;
         intake.part.range = {header.extension->range_start, header.extension->range_end};
-        intake.part.sender = printable(header.extension->sender);
+        intake.part.sender = printable(header.extension->name());
+        intake.part.store = header.extension->store();
       }
       if (header.total > server.options.max_spool - server.spooled) {
         return core.give_up(entropy::Reason::kBusy);

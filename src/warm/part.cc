@@ -1,4 +1,7 @@
 // What source.h and sink.h promise beside their interfaces: tokens, parts, counts.
+#include <algorithm>
+#include <tuple>
+
 #include "base/byte_reader.h"
 #include "crypto/hash.h"
 #include "sealane/warm/sink.h"
@@ -63,6 +66,8 @@ std::string_view cause_name(Cause cause) {
       return "connection_lost";
     case Cause::kOther:
       return "other";
+    case Cause::kSameStore:
+      return "same_store";
   }
   return "other";
 }
@@ -98,8 +103,21 @@ std::string_view advice_for(Cause cause) {
       return "look at the server's log, then push again: it resumes";
     case Cause::kOther:
       return "look at the server's log";
+    case Cause::kSameStore:
+      return "name another database to write to";
   }
   return {};
+}
+
+bool is_same_store(const StoreId& a, const StoreId& b) {
+  constexpr std::size_t kHalf = std::tuple_size_v<StoreId> / 2;
+  const ByteArray<kHalf> unknown{};
+  const auto same = [&](std::size_t at) {
+    const ByteSpan half = ByteSpan(a).subspan(at, kHalf);
+    return std::ranges::equal(half, ByteSpan(b).subspan(at, kHalf)) &&
+           !std::ranges::equal(half, unknown);
+  };
+  return same(0) || same(kHalf);
 }
 
 std::optional<Cause> main_cause(const ApplyCounts& counts) {

@@ -29,6 +29,7 @@ class PartsAhead final : public Source {
   PartsAhead& operator=(const PartsAhead&) = delete;
 
   std::string description() const override { return source_->description(); }
+  std::optional<StoreId> store() const override { return source_->store(); }
   Result<bool, Error> resume(const PartCursor& behind) override;
   // After interrupt(): what waits here is still handed out, then comes the error.
   Result<std::optional<Part>, Error> next() override;

@@ -37,6 +37,9 @@ std::string_view what_failed(entropy::FailureCause cause) {
       return "it refuses commands of the part; see its log";
     case FailureCause::kSpool:
       return "it has no place for a part until it is whole; free some space in its --spool";
+    case FailureCause::kSameStore:
+      return "it writes to the database that is read here, or to its replica; start it with "
+             "another --into";
     case FailureCause::kTimeout:
       return "it was not done in the time that a part has; see its --total-timeout";
   }
@@ -123,7 +126,8 @@ Result<PartOutcome, Error> PeerLink::send(const Part& part) {
       outcome.why = peer_ + " is busy with other snapshots; push again later";
       break;
     case PushVerdict::kSinkFailed:
-      outcome.fate = PartFate::kLater;
+      outcome.fate =
+          told.cause == entropy::FailureCause::kSameStore ? PartFate::kRefused : PartFate::kLater;
       outcome.why = peer_ + " could not apply a part" +
                     (what.empty() ? "; its log says why" : ": " + std::string(what));
       break;

@@ -15,6 +15,8 @@ class PeerLink {
   static Result<std::unique_ptr<PeerLink>, Error> open(PushOptions options, ChannelKeys keys,
                                                        Clock& clock, RandomSource& random,
                                                        const flow::Cancellation* cancel);
+  // Before the first part: what they are read from, so that the peer does not write to that.
+  void set_store(const std::optional<StoreId>& store) { series_.store = store; }
   // Must not be used longer than *this. Thread-safe.
   SendPart sender();
   std::uint64_t bytes_sent() const { return pusher_->bytes_sent(); }

@@ -276,6 +276,7 @@ struct Pusher::Impl {
     extension.range_end = part.range.end;
     extension.digest = part.digest;
     extension.sender = options.name;
+    if (series.store) extension.set_store(*series.store);
     setup.secret = &keys.secrets.front();
     return setup;
   }

@@ -17,6 +17,8 @@
 #include <system_error>
 
 #include "base/check.h"
+#include "base/copy_bytes.h"
+#include "crypto/hash.h"
 
 namespace sealane::warm {
 namespace {
@@ -340,6 +342,26 @@ Result<RedisReply, Error> RedisLink::demand(std::initializer_list<std::string_vi
   SEALANE_TRY(RedisReply answer, ask(words));
   if (answer.is_error()) return refusal(answer);
   return answer;
+}
+
+Result<std::optional<StoreId>, Error> store_of(RedisLink& link, std::uint64_t database) {
+  StoreId out{};
+  std::size_t at = 0;
+  bool known = false;
+  // The history alone is not enough: a server begins a new one with its first replica.
+  for (const auto& [section, field] :
+       {std::pair{"server", "run_id"}, std::pair{"replication", "master_replid"}}) {
+    SEALANE_TRY(const RedisReply info, link.ask({"INFO", section}));
+    const std::string id = info.is_error() ? std::string() : info_field(info.text, field);
+    if (!id.empty()) {
+      const auto digest =
+          crypto::sha256(as_bytes("sealane store:" + id + ":" + std::to_string(database)));
+      copy_bytes(ByteSpan(digest).first(out.size() / 2), MutableByteSpan(out).subspan(at).begin());
+      known = true;
+    }
+    at += out.size() / 2;
+  }
+  return known ? std::optional(out) : std::nullopt;
 }
 
 }  // namespace sealane::warm

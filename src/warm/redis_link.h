@@ -13,6 +13,7 @@
 #include "sealane/base/bytes.h"
 #include "sealane/base/result.h"
 #include "sealane/base/seams.h"
+#include "sealane/warm/source.h"
 #include "warm/resp.h"
 
 struct redisReader;
@@ -111,5 +112,9 @@ class RedisLink {
 };
 
 using backup::info_field;
+
+// Of that database, as the server says which it is; nothing where it does not. Nothing else
+// may be under way.
+Result<std::optional<StoreId>, Error> store_of(RedisLink& link, std::uint64_t database);
 
 }  // namespace sealane::warm

@@ -502,15 +502,13 @@ Result<void, Error> RedisSink::check() const {
 }
 
 Result<bool, Error> RedisSink::is_same_store(const backup::RedisAddress& other) const {
-  if (other.database != address_.database) return false;
-  std::string ids[2];
+  std::optional<StoreId> ids[2];
   const backup::RedisAddress* const addresses[2] = {&address_, &other};
   for (std::size_t i = 0; i < 2; ++i) {
     SEALANE_TRY(const auto link, RedisLink::open(*addresses[i], cancel_));
-    SEALANE_TRY(const RedisReply info, link->ask({"INFO", "server"}));
-    if (!info.is_error()) ids[i] = info_field(info.text, "run_id");
+    SEALANE_TRY(ids[i], store_of(*link, addresses[i]->database));
   }
-  return !ids[0].empty() && ids[0] == ids[1];
+  return ids[0] && ids[1] && warm::is_same_store(*ids[0], *ids[1]);
 }
 
 Result<void, Error> RedisSink::flush() const {
@@ -520,13 +518,24 @@ Result<void, Error> RedisSink::flush() const {
 }
 
 // What comes before the commands of a part. `cause`: of an error.
-Result<void, Error> RedisSink::make_ready(RedisLink& link, Cause& cause) {
+Result<void, Error> RedisSink::make_ready(RedisLink& link, const PartInfo& part, Cause& cause) {
   if (!link.loading()) told_loading_ = false;
   auto loaded = link.wait_until_loaded([this](const backup::RedisLoading& loading) {
     if (!told_loading_.exchange(true) && on_loading_) on_loading_(loading);
   });
   cause = link.loading() ? Cause::kLoading : Cause::kConnectionLost;
   if (!loaded.has_value()) return loaded;
+  if (part.store) {
+    SEALANE_TRY(const auto ours, store_of(link, address_.database));
+    if (ours && warm::is_same_store(*ours, *part.store)) {
+      cause = Cause::kSameStore;
+      return Error{ErrorKind::kRefused,
+                   address_.description +
+                       " is what the sender reads, or its replica, so nothing was emptied or "
+                       "changed; " +
+                       std::string(advice_for(cause))};
+    }
+  }
   const std::lock_guard lock(flushing_);
   if (!flush_first_) return success();
   SEALANE_TRY(const RedisReply flushed, link.ask({"FLUSHDB"}));
@@ -553,7 +562,7 @@ ApplyResult RedisSink::apply(const PartInfo& part, PartContent& content) {
   }
   ApplyResult result;
   Cause cause = Cause::kOther;
-  if (auto ready = make_ready(opened, cause); ready.has_value()) {
+  if (auto ready = make_ready(opened, part, cause); ready.has_value()) {
     result = Application(opened, mode_).run(content);
   } else {
     result.counts.count(cause);

@@ -33,13 +33,14 @@ class RedisSink final : public Sink {
   void on_loading(backup::OnLoading tell) { on_loading_ = std::move(tell); }
   // Whether the server is there and takes us; an error says what to do.
   Result<void, Error> check() const;
-  // Whether that is the database we write to, under whatever address. False where a server does
-  // not say which it is.
+  // Whether that is the database we write to, or a replica of it, under whatever address. False
+  // where a server does not say which it is.
   Result<bool, Error> is_same_store(const backup::RedisAddress& other) const;
   // Removes all keys of the database. Only when a person asked for it.
   Result<void, Error> flush() const;
   // The same, but when the first part is there to be applied: until then nothing is lost.
   void flush_before_first_part() { flush_first_ = true; }
+  // A part that says it was read from the database that we write to is not applied.
   ApplyResult apply(const PartInfo& part, PartContent& content) override;
   void interrupt() noexcept override;
 
@@ -47,7 +48,7 @@ class RedisSink final : public Sink {
   backup::RedisAddress address_;
   ApplyMode mode_;
   const flow::Cancellation* cancel_;
-  Result<void, Error> make_ready(RedisLink& link, Cause& cause);
+  Result<void, Error> make_ready(RedisLink& link, const PartInfo& part, Cause& cause);
   backup::OnLoading on_loading_;
   std::atomic<bool> told_loading_{false};  // and not loaded since
   std::mutex flushing_;                    // no part is applied meanwhile

@@ -110,6 +110,7 @@ Result<void, Error> RedisSource::connect() {
   may_be_big_ = !used || *used > options_.big_key_size;
   // Others that speak the protocol count expiries late, or not at all.
   texts_refused_ = info_field(server.text, "redis_build_id").empty();
+  SEALANE_TRY(store_, store_of(*link_, address_.database));
   // Redis 7.2 can read without making the keys look used; older ones say that they cannot.
   SEALANE_TRY(link_->ask({"CLIENT", "NO-TOUCH", "ON"}));
   const std::lock_guard lock(mutex_);

@@ -48,6 +48,7 @@ class RedisSource final : public Source {
                                                           Clock& clock,
                                                           const flow::Cancellation* cancel);
   std::string description() const override { return address_.description; }
+  std::optional<StoreId> store() const override { return store_; }
   Result<bool, Error> resume(const PartCursor& behind) override;
   Result<std::optional<Part>, Error> next() override;
   void reuse(Bytes&& memory) override { builder_.reuse(std::move(memory)); }
@@ -138,6 +139,7 @@ class RedisSource final : public Source {
   bool absolute_expiry_ = false;  // PEXPIRETIME: Redis 7
   bool stream_details_ = false;   // XSETID with what was added and deleted: Redis 7
   std::string run_id_;
+  std::optional<StoreId> store_;
   bool may_be_big_ = true;
 
   std::optional<std::vector<Bytes>> wanted_;  // read_only()

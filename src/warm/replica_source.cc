@@ -72,6 +72,7 @@ Result<void, Error> ReplicaSource::connect() {
   if (keys.kind != RedisReply::Kind::kInteger || !now) {
     return failed(link_->description() + " answers in a way that no Redis does; is it one?");
   }
+  SEALANE_TRY(store_, store_of(*link_, address_.database));
   server_ahead_ = *now - steady_milliseconds(clock_);
   seen_.total_keys = static_cast<std::uint64_t>(std::max<std::int64_t>(keys.integer, 0));
   const std::lock_guard lock(mutex_);

@@ -42,6 +42,7 @@ class ReplicaSource final : public Source, private backup::RdbHandler {
                                                             Clock& clock,
                                                             const flow::Cancellation* cancel);
   std::string description() const override { return address_.description; }
+  std::optional<StoreId> store() const override { return store_; }
   // Always false: an image cannot be had again.
   Result<bool, Error> resume(const PartCursor& behind) override;
   Result<std::optional<Part>, Error> next() override;
@@ -68,6 +69,7 @@ class ReplicaSource final : public Source, private backup::RdbHandler {
   Clock& clock_;
   const flow::Cancellation* cancel_;
   ReadPace pace_;
+  std::optional<StoreId> store_;
   std::unique_ptr<RedisLink> link_;
   std::int64_t server_ahead_ = 0;  // milliseconds of the server's clock before our steady one
   std::int64_t now_ = 0;           // Unix time of the server in milliseconds, about

@@ -3,6 +3,7 @@ on UNIX sockets in the stage, started and ended here."""
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 
@@ -54,6 +55,15 @@ class WarmStage(Stage):
         setattr(self, name + "_process", server)
         self.wait_until(lambda: b"LOADING" in subprocess.run(["redis-cli", "-s", where, "ping"], capture_output=True,
                                                              check=False).stdout)
+
+    def open_port(self, url):
+        """Has the server listen on a port of loopback too, and returns that."""
+        for _ in range(20):
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                port = str(free.getsockname()[1])
+            if self.cli(url, "CONFIG", "SET", "port", port) == "OK":
+                return port
+        self.fail("no port was free")
 
     def write(self, name, text):
         with open(self.path(name), "w", encoding="ascii") as file:

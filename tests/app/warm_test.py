@@ -99,6 +99,32 @@ class Warm(WarmStage):
         self.assertEqual((report["verdict"], report["keys"], report["resumed"]), ("complete", 2601, False))
         self.ok("warm", "compare", self.shop, self.vault)
 
+    def test_nobody_writes_to_what_is_read(self):
+        for url in (self.shop, self.vault):
+            self.cli(url, "CONFIG", "SET", "repl-diskless-sync-delay", "0")
+        self.fill(self.shop, 100)
+        server, address = self.serve("--flush", *self.keys, into=self.shop)
+        kept = lambda: self.assertEqual(self.cli(self.shop, "DBSIZE"), "130")
+        for how in ([], ["--as-replica"]):
+            report = self.json_lines("warm", "push", *how, "--from", self.shop, "--to", address, *self.keys, code=20)
+            self.assertIn("it writes to the database that is read here", report[-1]["message"])
+            kept()
+        # From its replica: emptied there, it would be emptied here.
+        self.cli(self.vault, "REPLICAOF", "127.0.0.1", self.open_port(self.shop))
+        self.wait_until(lambda: "master_link_status:up" in self.cli(self.vault, "INFO", "replication"))
+        _, err = self.expect(20, "warm", "push", "--from", self.vault, "--to", address, *self.keys)
+        self.assertIn("or to its replica", err)
+        _, err = self.expect(2, "warm", "push", "--flush", "--from", self.vault, "--to", self.shop)
+        self.assertIn("are the same database", err)
+        kept()
+        # Another database of the same server is another one, and so is what was a replica.
+        self.cli(self.vault, "REPLICAOF", "NO", "ONE")
+        self.ok("warm", "push", "--from", self.shop + "?db=1", "--to", self.vault)
+        self.ok("warm", "push", "--from", self.vault, "--to", self.shop)
+        kept()
+        for line in self.stop(server):
+            self.assertNotEqual(line.get("applied"), 130)
+
     def test_what_is_flushed_is_not_lost_to_a_mistake(self):
         self.fill(self.shop, 100)
         self.fill(self.vault, 50)

@@ -27,6 +27,23 @@ TEST(Token, EqualsAnIndependentImplementation) {
   EXPECT_EQ(token_of(as_bytes("\xff\xfe\xfd")), 3269769215U);
 }
 
+TEST(StoreId, OneHalfThatIsKnownIsEnough) {
+  const auto id = [](unsigned server, unsigned history) {
+    StoreId out{};
+    out[7] = static_cast<std::byte>(server);
+    out[8] = static_cast<std::byte>(history);
+    return out;
+  };
+  EXPECT_TRUE(is_same_store(id(1, 2), id(1, 2)));
+  EXPECT_TRUE(is_same_store(id(1, 2), id(1, 3)));
+  EXPECT_TRUE(is_same_store(id(1, 2), id(3, 2)));
+  EXPECT_TRUE(is_same_store(id(0, 2), id(0, 2)));
+  EXPECT_FALSE(is_same_store(id(1, 2), id(2, 1)));
+  EXPECT_FALSE(is_same_store(id(1, 0), id(2, 0)));
+  EXPECT_FALSE(is_same_store(id(0, 1), id(0, 2)));
+  EXPECT_FALSE(is_same_store(id(0, 0), id(0, 0)));
+}
+
 TEST(TokenRange, ExcludesItsStartAndIncludesItsEndAlsoOverTheTop) {
   const TokenRange plain{.start = 10, .end = 20};
   EXPECT_FALSE(plain.contains(10));

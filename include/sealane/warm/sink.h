@@ -28,8 +28,9 @@ enum class Cause : std::uint8_t {
   kDiskFull,        // MISCONF of the server, or no space for a file
   kConnectionLost,  // no answer: it may or may not have been applied; apply the part again
   kOther,
+  kSameStore,  // the part was read from where it would go: nothing was done
 };
-inline constexpr std::size_t kCauseCount = 13;
+inline constexpr std::size_t kCauseCount = 14;
 std::string_view cause_name(Cause cause);  // "exists", "out_of_memory", …
 std::string_view advice_for(Cause cause);  // a sentence: what to do; empty for skips
 constexpr bool is_skip(Cause cause) { return cause == Cause::kExists || cause == Cause::kExpired; }
@@ -71,7 +72,8 @@ struct PartInfo {
   std::uint32_t index = 0;
   std::uint32_t count = 0;  // 0: unknown
   TokenRange range;
-  std::string sender;  // as it calls itself; empty: unknown. Printable
+  std::string sender;            // as it calls itself; empty: unknown. Printable
+  std::optional<StoreId> store;  // that it was read from
 };
 
 // Idempotent: the same part again gives the same state. Thread-safe: parts of several senders may

@@ -33,6 +33,11 @@ std::uint32_t token_of(ByteSpan key);
 using PartCursor = std::string;
 inline constexpr std::size_t kMaxCursorSize = 4096;  // bounds a journal's line
 
+// Names the data of a store: in its first half who serves it, whatever address leads there, in its
+// second the history that replicas share. Zeros: not known.
+using StoreId = ByteArray<16>;
+bool is_same_store(const StoreId& a, const StoreId& b);  // in one of the halves
+
 // Bounds what one part may take of memory, whatever was asked for.
 inline constexpr std::size_t kMaxPartSize = std::size_t{1} << 30;
 
@@ -65,6 +70,8 @@ class Source {
   };
   virtual ~Source() = default;
   virtual std::string description() const = 0;  // without secrets
+  // Which data it reads, so that nobody writes to that; nothing if it is not known.
+  virtual std::optional<StoreId> store() const { return std::nullopt; }
   // Before the first next(): goes on behind the part that gave `behind`. False: it cannot, because
   // the store is another one since (a restart, another hash seed); then it starts at the beginning,
   // which is harmless. An error if `behind` was not made by such a source.
