@@ -263,8 +263,7 @@ TEST_P(Channel, WhyASinkFailedIsSaidAtTheOtherEnd) {
       const auto outcome = send(part_of(10, 10, static_cast<std::uint32_t>(i)));
       ASSERT_TRUE(outcome.has_value());
       // Another try would end the same way.
-      const PartFate none =
-          sink.cause == Cause::kSameStore ? PartFate::kRefused : PartFate::kLater;
+      const PartFate none = sink.cause == Cause::kSameStore ? PartFate::kRefused : PartFate::kLater;
       EXPECT_EQ(outcome.value().fate, some ? PartFate::kPartly : none);
       EXPECT_EQ(outcome.value().cause, cause_name(sink.cause));
       EXPECT_EQ(outcome.value().why.find("its log says why"), std::string::npos);
