@@ -281,6 +281,10 @@ Result<std::string, GlobalsError> settings_for_database(std::string_view entries
     }
     if (!name || !name_at(*statement, *name)) return GlobalsError::kUnknownStatement;
     const Token& old = statement->tokens[*name];
+    // Another name put in its place must not grow together with what stands beside it.
+    const char before = statement->text[old.begin - 1];
+    const char behind = statement->text[old.end];
+    if (!is_space(before) || (!is_space(behind) && behind != ';')) return GlobalsError::kMalformed;
     script.append(statement->text.substr(0, old.begin))
         .append(database)
         .append(statement->text.substr(old.end))

@@ -1382,7 +1382,9 @@ TEST(PgGlobals, SettingsOfOneDatabaseGoToAnother) {
         "SET work_mem TO 1;", "ALTER DATABASE 'ugly' SET a TO 1;", "ALTER DATABASE ugly SET a",
         "GRANT CONNECT ON DATABASE ugly TO a \\! touch /tmp/x\n;", "SET client_encoding = 'SJIS';",
         "SET client_encoding = 'BIG5';", "SET client_encoding = 'UTF8' \\! touch /tmp/x\n;",
-        "SET standard_conforming_strings = 'off';", "SET standard_conforming_strings = 'on'"}) {
+        "SET standard_conforming_strings = 'off';", "SET standard_conforming_strings = 'on'",
+        "GRANT CONNECT ON DATABASE ugly\"x\" TO a;", "GRANT CONNECT ON DATABASE\"ugly\" TO a;",
+        "COMMENT ON DATABASE ugly'x';"}) {
     EXPECT_FALSE(settings_for_database(other, "x").has_value()) << other;
   }
 }
