@@ -31,7 +31,7 @@ struct PushFlags {
   std::string bind;
   bool plain = false;
   std::uint64_t header_size = entropy::kMaxHeaderSize;
-  std::uint64_t buffer_size = 16384;
+  std::uint64_t buffer_size = SourceFlags::kUnset;
   std::uint64_t connect_timeout = 5;  // seconds
   std::uint64_t idle_timeout = 30;
   std::uint64_t total_timeout = 3600;
@@ -55,7 +55,8 @@ class PushRun {
     }
     SEALANE_TRY(flags_.source.options_for(flags_.from));
     SEALANE_TRY(const warm::SendPart send, open_target());
-    SEALANE_TRY(auto source, open_warm_source(context_, flags_.from, flags_.source));
+    SEALANE_TRY(auto source,
+                open_warm_source(context_, flags_.from, flags_.source.towards(flags_.to)));
     if (peer_ != nullptr) peer_->set_store(source->store());
     if (flags_.source.as_replica) {
       source = std::make_unique<warm::PartsAhead>(std::move(source), kImageMemory, kPartsElsewhere);
@@ -143,8 +144,10 @@ class PushRun {
     options.foreign = flags_.peer_kind == "dynomite";
     options.header_size =
         static_cast<std::uint32_t>(std::min<std::uint64_t>(flags_.header_size, 1 << 30));
-    options.buffer_size =
-        static_cast<std::uint32_t>(std::min<std::uint64_t>(flags_.buffer_size, 1 << 30));
+    if (flags_.buffer_size != SourceFlags::kUnset) {
+      options.buffer_size =
+          static_cast<std::uint32_t>(std::min<std::uint64_t>(flags_.buffer_size, 1 << 30));
+    }
     options.connect_timeout = std::chrono::seconds(flags_.connect_timeout);
     options.idle_timeout = std::chrono::seconds(flags_.idle_timeout);
     options.total_timeout = std::chrono::seconds(flags_.total_timeout);
@@ -327,7 +330,7 @@ Command warm_push_command() {
            .variable = &flags->header_size},
            {.names = "--buffer-size",
            .value_name = "BYTES",
-           .help = "Chunk size of the channel; 16384 when missing",
+           .help = "Chunk size of the channel; when missing 16384, or 1032192 with --plain",
            .variable = &flags->buffer_size},
            {.names = "--connect-timeout",
            .value_name = "SECONDS",

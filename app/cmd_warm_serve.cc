@@ -290,7 +290,8 @@ class ServeRun {
     options.on_warning = [this](const std::string& text) { context_.console.warn(text); };
     SEALANE_TRY(const auto link, warm::PeerLink::open(options, std::move(keys), context_.clock,
                                                       context_.random, &context_.cancel));
-    SEALANE_TRY(const auto source, open_warm_source(context_, flags_.from, flags_.source));
+    SEALANE_TRY(const auto source,
+                open_warm_source(context_, flags_.from, flags_.source.towards(peer)));
     link->set_store(source->store());
     SEALANE_TRY(const auto watch, RateWatch::start(context_, flags_.source.rate_file, *source));
     return warm::push_all(*source, link->sender(),

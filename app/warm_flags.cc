@@ -61,7 +61,7 @@ void SourceFlags::add_to(std::vector<Option>& options) {
            {.names = "--part-size",
   .value_name = "MIB",
   .help = "Size of a part: what a cut costs, and what each of two takes of memory; 32 "
-          "when missing, 4 with --as-replica",
+          "when missing, 8 to a unix: socket, 4 with --as-replica",
   .variable = &part_size},
            {.names = "--big-key",
            .value_name = "MIB",
@@ -129,6 +129,14 @@ Result<warm::RedisSourceOptions, Error> SourceFlags::options_for(const std::stri
                              "or are not"));
   }
   return options();
+}
+
+SourceFlags SourceFlags::towards(const std::string& to) const {
+  SourceFlags out = *this;
+  if (part_size == kUnset && !as_replica && to.starts_with("unix:")) {
+    out.part_size = warm::kLocalPartSize >> 20;
+  }
+  return out;
 }
 
 bool SourceFlags::any_given() const {

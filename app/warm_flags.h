@@ -48,6 +48,8 @@ struct SourceFlags {
   // The same, and that none was given which the source at `place` has no use for.
   Result<warm::RedisSourceOptions, Error> options_for(const std::string& place) const;
   bool any_given() const;
+  // The same, with what is best for parts that go to `to` where nothing else was told.
+  SourceFlags towards(const std::string& to) const;
   // Parts under way where nothing else is told.
   unsigned parallel() const {
     return as_replica ? warm::kReplicaParallel : warm::PushPlan{}.parallel;

@@ -22,8 +22,7 @@
 namespace sealane::warm {
 namespace {
 
-constexpr std::size_t kPartSize = kDefaultPartSize;  // as `warm push` makes them
-constexpr std::size_t kSmallPart = std::size_t{8} << 20;
+constexpr std::size_t kPartSize = kDefaultPartSize;  // as `warm push` makes them for other hosts
 
 entropy::ChunkKeys bench_keys() {
   const ByteArray<16> bytes{std::byte{7}};
@@ -191,8 +190,9 @@ void channel(benchmark::State& state, bool encrypted, bool is_signed,
   count_bytes(state, part_size);
 }
 BENCHMARK_CAPTURE(channel, plain_foreign, false, false)->UseRealTime();
-BENCHMARK_CAPTURE(channel, plain_foreign_small_parts, false, false, kSmallPart)->UseRealTime();
+BENCHMARK_CAPTURE(channel, plain_foreign_local, false, false, kLocalPartSize)->UseRealTime();
 BENCHMARK_CAPTURE(channel, aes_foreign, true, false)->UseRealTime();
+BENCHMARK_CAPTURE(channel, aes_foreign_local, true, false, kLocalPartSize)->UseRealTime();
 BENCHMARK_CAPTURE(channel, plain_signed, false, true)->UseRealTime();
 BENCHMARK_CAPTURE(channel, aes_signed, true, true)->UseRealTime();
 

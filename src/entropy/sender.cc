@@ -12,6 +12,12 @@ namespace {
 // Encrypted at once: enough to fill what the hardware does side by side.
 constexpr std::size_t kPiecesAtOnce = 64;
 
+// From an address to the next that is aligned.
+std::size_t bytes_to_alignment(const std::byte* address) {
+  const auto over = reinterpret_cast<std::uintptr_t>(address) % Sender::kAlignment;
+  return over == 0 ? 0 : Sender::kAlignment - over;
+}
+
 }  // namespace
 
 static_assert(StreamCore<Sender>);
@@ -192,9 +198,16 @@ std::span<const ByteSpan> Sender::next_outputs() {
   if (finished_) return outputs_;
   std::size_t at = front_sent_;
   for (const Queued& queued : queue_) {
+    const bool aligns = !queued.in_place.empty() && setup_.buffer_size >= kAlignFrom;
     for (; at < queued.size(); at += outputs_.back().size()) {
       if (outputs_.size() == kMaxSpans) return outputs_;
-      outputs_.push_back(output_of(queued, at));
+      const ByteSpan next = output_of(queued, at);
+      if (aligns && next.size() > kAlignment && !outputs_.empty()) {
+        const ByteSpan before = next.first(bytes_to_alignment(next.data()));
+        if (!before.empty()) outputs_.push_back(before);
+        return outputs_;
+      }
+      outputs_.push_back(next);
     }
     at = 0;
   }

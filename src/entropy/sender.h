@@ -15,10 +15,15 @@ namespace sealane::entropy {
 
 // The largest that the foreign receiver takes: its cipher size is 16 more.
 inline constexpr std::uint32_t kMaxSenderBuffer = kMaxCipherSize - 16;
+// What the foreign sender uses when it is told nothing.
+inline constexpr std::uint32_t kDefaultBuffer = 16 * 1024;
+// Ours, of what is not encrypted: the kernel copies long pieces faster. With the beginning of the
+// next it fits into Sender::kMaxQueued.
+inline constexpr std::uint32_t kPlainBuffer = 1008 * 1024;
 
 struct SenderSetup {
   std::uint32_t header_size = kMaxHeaderSize;  // 8..1024
-  std::uint32_t buffer_size = 16 * 1024;       // 16..kMaxSenderBuffer, a multiple of 16
+  std::uint32_t buffer_size = kDefaultBuffer;  // 16..kMaxSenderBuffer, a multiple of 16
   bool encrypted = true;
   std::uint64_t total = 0;  // plaintext bytes, known before the first is sent; up to kMaxTotal
   // Both or neither. The digest must be that of the plaintext.
@@ -64,6 +69,9 @@ class Sender {
   // Bounds what waits for the connection, or is being made.
   static constexpr std::size_t kMaxQueued = 1024 * 1024;
   static constexpr std::size_t kMaxSpans = 256;
+  // Chunks in place from this size on leave aligned, see next_outputs().
+  static constexpr std::size_t kAlignFrom = 256 * 1024;
+  static constexpr std::size_t kAlignment = 64;  // bytes: a CPU's cache line
 
   enum class Outcome : std::uint8_t {
     kAcknowledged = 1,  // the peer proved what it says; see the status
@@ -104,7 +112,10 @@ class Sender {
   void on_end(SteadyTime now, bool confirmed = true);
   void on_reset(SteadyTime now);
   ByteSpan next_output() const;
-  // All that is there, up to kMaxSpans places of memory. Valid until the next call of anything.
+  // All that is there, up to kMaxSpans places of memory; where large chunks lie in place, up to an
+  // address in each that is a multiple of kAlignment. A UNIX socket begins new memory with each
+  // call, and the kernel copies a tenth faster where both sides of a copy are aligned alike. Valid
+  // until the next call of anything.
   std::span<const ByteSpan> next_outputs();
   void output_sent(std::size_t size, SteadyTime now);
   void output_sent(std::size_t size) { output_sent(size, last_progress_); }

@@ -32,7 +32,8 @@ struct PushOptions {
   // part stays unknown.
   bool foreign = false;
   std::uint32_t header_size = entropy::kMaxHeaderSize;
-  std::uint32_t buffer_size = 16 * 1024;
+  // Of a chunk. Missing: entropy::kDefaultBuffer, or kPlainBuffer where nothing is encrypted.
+  std::optional<std::uint32_t> buffer_size;
   std::string name;  // of this side, at most 64 bytes
   std::chrono::nanoseconds connect_timeout = std::chrono::seconds(5);
   std::chrono::nanoseconds idle_timeout = std::chrono::seconds(30);

@@ -11,6 +11,9 @@ namespace sealane::warm {
 
 // Two parts in memory, one being filled and one on its way, must leave room below 128 MiB.
 inline constexpr std::size_t kDefaultPartSize = std::size_t{32} * 1024 * 1024;
+// To a peer on the same host: a connection costs little there, and both ends together with the
+// kernel's copy stay in a CPU's cache.
+inline constexpr std::size_t kLocalPartSize = std::size_t{8} * 1024 * 1024;
 inline constexpr std::size_t kMinPartSize = 4096;
 
 // Collects commands into parts.

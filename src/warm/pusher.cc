@@ -233,6 +233,11 @@ Result<PushReport, Error> report_of(const Sender::Finished& finished, const Addr
   return PushReport{};
 }
 
+std::uint32_t buffer_size_of(const PushOptions& options) {
+  return options.buffer_size.value_or(options.encrypt ? entropy::kDefaultBuffer
+                                                      : entropy::kPlainBuffer);
+}
+
 }  // namespace
 
 struct Pusher::Impl {
@@ -241,7 +246,7 @@ struct Pusher::Impl {
         keys(std::move(the_keys)),
         clock(the_clock),
         limit(std::make_shared<net::RateLimit>(options.bytes_per_second, net::IoLoop::now())),
-        encoders(std::make_shared<Encoders>(options.buffer_size,
+        encoders(std::make_shared<Encoders>(buffer_size_of(options),
                                             options.encrypt ? &*keys.chunk : nullptr)),
         stream_loop(net::make_stream_loop(loop)) {
     loop.run([this] { network = net::make_network(loop, {.dial_from = options.from}); });
@@ -257,7 +262,7 @@ struct Pusher::Impl {
   entropy::SenderSetup setup_of(const Part& part, const Series& series) const {
     entropy::SenderSetup setup;
     setup.header_size = options.header_size;
-    setup.buffer_size = options.buffer_size;
+    setup.buffer_size = buffer_size_of(options);
     setup.encrypted = options.encrypt;
     setup.total = part.commands.size();
     setup.idle_timeout = options.idle_timeout;
@@ -354,7 +359,7 @@ Result<std::unique_ptr<Pusher>, Error> Pusher::create(PushOptions options, Chann
   }
   entropy::SenderSetup probe;
   probe.header_size = options.header_size;
-  probe.buffer_size = options.buffer_size;
+  probe.buffer_size = buffer_size_of(options);
   if (!options.foreign && !keys.secrets.empty()) {
     probe.extension.emplace().sender = options.name;
     probe.secret = &keys.secrets.front();

@@ -38,6 +38,20 @@ class Warm(WarmStage):
         last = self.stop(server)[-1]
         self.assertEqual((last["message_type"], last["applied"], last["skipped"]), ("warm_serve", 2600, 2600))
 
+    def test_parts_are_smaller_to_a_peer_on_this_host(self):
+        for i in range(10):
+            self.cli(self.shop, "SETRANGE", f"large:{i}", str((2 << 20) - 1), "x")
+        _, address = self.serve(*self.keys, "--accept-plaintext", into=self.vault)
+        push = ["warm", "push", "--from", self.shop, "--start-over", "--to"]
+        parts = {}
+        for name, where in [("redis", [self.vault]), ("unix", [address, *self.keys]),
+                            ("plain", [address, "--plain", *self.keys[:2]]),
+                            ("asked", [address, *self.keys, "--part-size", "32"])]:
+            report = self.json_lines(*push, *where)[-1]
+            self.assertEqual((report["verdict"], report["keys"]), ("complete", 10))
+            parts[name] = report["parts"]
+        self.assertEqual(parts, {"redis": 1, "unix": 4, "plain": 4, "asked": 1})
+
     def test_straight_into_another_redis_and_repair(self):
         self.fill(self.shop)
         self.ok("warm", "push", "--from", self.shop, "--to", self.vault)

@@ -141,6 +141,45 @@ TEST(Sender, WhatLeavesFromWhereItLiesIsTheSameStreamInAnyPortions) {
   }
 }
 
+TEST(Sender, LargeChunksInPlaceLeaveFromAlignedMemory) {
+  const Bytes memory = testing::rule_plaintext(3 * Sender::kAlignFrom + 1000);
+  for (std::size_t begin = 0; begin < 130; begin += 13) {
+    for (const std::size_t at_most : {std::size_t{10'000'000}, std::size_t{100'000}}) {
+      const ByteSpan plaintext = ByteSpan(memory).subspan(begin, memory.size() - 130);
+      SenderSetup setup;
+      setup.buffer_size = Sender::kAlignFrom;
+      setup.encrypted = false;
+      setup.total = plaintext.size();
+      Sender sender(setup, SteadyTime{});
+      std::size_t at = 0;
+      Bytes stream;
+      std::size_t aligned = 0;
+      for (;;) {
+        while (const std::size_t wanted = sender.claim_plaintext()) {
+          sender.supply_in_place(plaintext.subspan(at, wanted), {});
+          at += wanted;
+        }
+        const auto spans = sender.next_outputs();
+        if (spans.empty()) break;
+        if (reinterpret_cast<std::uintptr_t>(spans.front().data()) % Sender::kAlignment == 0) {
+          aligned += spans.front().size();
+        }
+        // What a kernel leaves over is a multiple of the alignment, too.
+        std::size_t taken = 0;
+        for (const ByteSpan span : spans) {
+          const ByteSpan part = span.first(std::min(span.size(), at_most / 64 * 64 - taken));
+          stream.insert(stream.end(), part.begin(), part.end());
+          taken += part.size();
+        }
+        sender.output_sent(taken, {});
+      }
+      ASSERT_EQ(stream, testing::encode_stream(setup, plaintext, testing::test_keys()));
+      // All but what comes before the first such address of each chunk, and a last small one.
+      EXPECT_GE(aligned, 3 * (Sender::kAlignFrom - Sender::kAlignment));
+    }
+  }
+}
+
 TEST(Sender, WantsNoMoreThanItsLimitAhead) {
   Made made(10'000'000);
   made.supply();
