@@ -35,16 +35,20 @@ constexpr std::size_t kLookahead = 64;
 constexpr std::size_t kMaxCuts = 4096;
 constexpr std::uint64_t kNoIndex = UINT64_MAX;
 
-// One lane more than cores, so that a core has work while a lane waits for its turn.
 std::size_t core_count(const EngineOptions& options) {
   return options.threads != 0 ? options.threads : flow::core_count();
 }
 
-// A lane that waits for a pipe or a tool leaves its core to one more. Where blocks come from a file
-// none waits long, and one lane too many costs a third of the speed in changes of threads.
-std::size_t lane_count(const EngineOptions& options, bool from_file) {
+// A thread that waits for a pipe or a tool leaves its core to one more. Where blocks come from a
+// file none waits long, and one too many costs a third of the speed in changes of threads.
+std::size_t thread_count(const EngineOptions& options, bool from_file) {
   const std::size_t cores = core_count(options);
   return from_file && cores > 1 ? cores : cores + 1;
+}
+
+// Where only the order of writing makes a thread wait, a second lane for each keeps it busy.
+std::size_t lane_count(std::size_t threads, bool from_file, bool to_file) {
+  return from_file && !to_file ? 2 * threads : threads;
 }
 
 void count(flow::FlowCounters* counters, std::atomic<std::uint64_t> flow::FlowCounters::*counter,
@@ -641,8 +645,10 @@ Result<SealReport, Error> seal_stream(const seal::StreamSealer& sealer, flow::By
     out.interrupt();
   });
   if (!job.compress && !job.hash_plain) shared.read_from = in.positional();
-  const std::size_t lanes = lane_count(options, shared.read_from != nullptr);
   if (!job.compress && !job.hash_sealed) shared.write_to = out.positional();
+  const std::size_t threads = thread_count(options, shared.read_from != nullptr);
+  const std::size_t lanes =
+      lane_count(threads, shared.read_from != nullptr, shared.write_to != nullptr);
 
   if (shared.write_to != nullptr) {
     SEALANE_TRY(shared.write_to->write_at(0, sealer.header()));
@@ -658,7 +664,7 @@ Result<SealReport, Error> seal_stream(const seal::StreamSealer& sealer, flow::By
     Repack repack(lanes, sealer.chunk_size());
     for (std::size_t i = 0; i < lanes; ++i)
       all.push_back(std::make_unique<PackingLane>(shared, repack, halt, pool));
-    flow::run_ordered(all, GiveOrder::kOrdered, halt, options.precedence);
+    flow::run_ordered(all, GiveOrder::kOrdered, halt, options.precedence, threads);
     all.clear();
   } else {
     const std::size_t chunks = std::max<std::size_t>(kPlainBlockSize / sealer.chunk_size(), 1);
@@ -668,7 +674,7 @@ Result<SealReport, Error> seal_stream(const seal::StreamSealer& sealer, flow::By
     for (std::size_t i = 0; i < lanes; ++i)
       all.push_back(std::make_unique<SealLane>(shared, halt, plain_pool, sealed_pool, block));
     flow::run_ordered(all, shared.write_to == nullptr ? GiveOrder::kOrdered : GiveOrder::kNone,
-                      halt, options.precedence);
+                      halt, options.precedence, threads);
     all.clear();
   }
   SEALANE_TRY(halt.result());
@@ -713,7 +719,10 @@ Result<OpenReport, Error> open_stream(seal::StreamOpener& opener, ByteSpan first
                                       flow::ByteSource& in, flow::ByteSink& out, const OpenJob& job,
                                       const EngineOptions& options) {
   flow::PositionalSource* const read_from = in.positional();
-  const std::size_t lanes = lane_count(options, read_from != nullptr);
+  const bool to_file = !job.decompress && !job.hash_plain && !job.hash_sealed;
+  flow::PositionalSink* const write_to = to_file ? out.positional() : nullptr;
+  const std::size_t threads = thread_count(options, read_from != nullptr);
+  const std::size_t lanes = lane_count(threads, read_from != nullptr, write_to != nullptr);
   const std::size_t chunks =
       std::max<std::size_t>(kPlainBlockSize / opener.max_plaintext_size(), 1);
   const std::size_t block = chunks * opener.max_sealed_size();
@@ -723,7 +732,7 @@ Result<OpenReport, Error> open_stream(seal::StreamOpener& opener, ByteSpan first
     out.interrupt();
   });
   shared.read_from = read_from;
-  if (!job.decompress && !job.hash_plain && !job.hash_sealed) shared.write_to = out.positional();
+  shared.write_to = write_to;
 
   BlockPool sealed_pool(shared.capacity, lanes);
   BlockPool plain_pool(shared.capacity, lanes);
@@ -753,7 +762,7 @@ Result<OpenReport, Error> open_stream(seal::StreamOpener& opener, ByteSpan first
     shared.unpacker = &unpacker;
     {
       flow::Thread opening([&] {
-        flow::run_ordered(all, GiveOrder::kOrdered, halt);
+        flow::run_ordered(all, GiveOrder::kOrdered, halt, flow::Precedence::kEqual, threads);
         unpacker.end();
       });
       unpacker.run();
@@ -762,7 +771,7 @@ Result<OpenReport, Error> open_stream(seal::StreamOpener& opener, ByteSpan first
     report.plain = plain.finish();
   } else {
     flow::run_ordered(all, shared.write_to == nullptr ? GiveOrder::kOrdered : GiveOrder::kNone,
-                      halt);
+                      halt, flow::Precedence::kEqual, threads);
     SEALANE_TRY(halt.result());
     report.plain = shared.plain.finish();
     if (shared.write_to != nullptr) report.plain.size = shared.plain_total;

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <new>
 #include <system_error>
+#include <utility>
 
 #include "base/check.h"
 
@@ -28,24 +29,33 @@ CoreTime operator-(const CoreTime& to, const CoreTime& from) {
 
 class Stage {
  public:
-  Stage(std::size_t width, GiveOrder order, Halt& halt)
-      : order_(order), halt_(halt), gives_(width) {}
+  Stage(std::span<const std::unique_ptr<Lane>> lanes, GiveOrder order, Halt& halt)
+      : order_(order), halt_(halt), done_(lanes.size()) {
+    free_.reserve(lanes.size());
+    for (const auto& lane : lanes) free_.push_back(lane.get());
+  }
 
-  void run(Lane& lane, Precedence precedence) noexcept {
+  void run(Precedence precedence) noexcept {
     guard([&] {
-      if (precedence == Precedence::kOthersFirst && has_cores(lane)) {
+      if (precedence == Precedence::kOthersFirst && has_cores()) {
         try {
-          give_way(lane);
+          give_way();
         } catch (const std::system_error&) {
           // no more threads: this one does it
         }
       }
-      while (step(lane)) {
+      while (step()) {
       }
     });
   }
 
  private:
+  // An item between its work and its turn to be given.
+  struct Done {
+    Lane* lane = nullptr;  // null: not there yet
+    Result<void, Error> work = success();
+  };
+
   template <class Body>
   void guard(const Body& body) noexcept {
     try {
@@ -59,10 +69,10 @@ class Stage {
 
   // Whether there is something to give away: not on a machine that is full already, and not where
   // it could not be found out.
-  bool has_cores(Lane& lane) {
+  bool has_cores() {
     const ThreadId self = this_thread();
     const CoreTime before = core_time(self);
-    if (!step(lane)) return false;
+    if (!step()) return false;
     const CoreTime item = core_time(self) - before;
     if (starves(item)) hurry_ = true;
     return item.ran.count() > 0 && !hurry_;
@@ -71,14 +81,14 @@ class Stage {
   // A thread that gave way cannot go back, or only with a right that few have. So it is another
   // that does, and this one watches, to take over when there is too little left for it. It also
   // sees what the other cannot while it has no core at all.
-  void give_way(Lane& lane) {
+  void give_way() {
     std::mutex mutex;
     std::condition_variable changed;
     bool over = false;
     std::atomic<ThreadId> behind{0};
     const Thread thread([&] {
       behind = this_thread();
-      guard([&] { run_behind_others(lane); });
+      guard([&] { run_behind_others(); });
       const std::lock_guard lock(mutex);
       over = true;
       changed.notify_one();
@@ -97,11 +107,11 @@ class Stage {
     }
   }
 
-  void run_behind_others(Lane& lane) {
+  void run_behind_others() {
     if (!leave_cores_to_others()) return;
     const ThreadId self = this_thread();
     CoreTime before = core_time(self);
-    while (!hurry_ && step(lane)) {
+    while (!hurry_ && step()) {
       const CoreTime after = core_time(self);
       // 0: it can no longer be found out.
       if (after.ran.count() == 0 || starves(after - before)) hurry_ = true;
@@ -109,7 +119,33 @@ class Stage {
     }
   }
 
-  // One item; false when the lane has nothing left to do.
+  // One item; false when there is nothing left to do.
+  bool step() {
+    Lane* const lane = claim();
+    if (lane == nullptr) return false;
+    const bool more = step(*lane);
+    if (!more) release(*lane);  // another thread may wait for one, and finds the end too
+    return more;
+  }
+
+  // Null once it is over.
+  Lane* claim() {
+    std::unique_lock lock(mutex_);
+    while (free_.empty() && !halt_.stopped()) freed_.wait_for(lock, kHaltPoll);
+    if (halt_.stopped()) return nullptr;
+    Lane* const lane = free_.back();  // the last that was used: its memory is in a cache
+    free_.pop_back();
+    return lane;
+  }
+
+  void release(Lane& lane) {
+    {
+      const std::lock_guard lock(mutex_);
+      free_.push_back(&lane);  // never allocates: reserved for all
+    }
+    freed_.notify_one();
+  }
+
   bool step(Lane& lane) {
     std::uint64_t index = 0;
     Result<void, Error> done = success();
@@ -128,19 +164,38 @@ class Stage {
       }
     }
     if (done.has_value()) done = lane.work(index);
-    if (order_ == GiveOrder::kNone) {
-      if (done.has_value()) return true;
-      halt_.fail(std::move(done).error(), index);
-      return false;
+    if (order_ == GiveOrder::kOrdered) {
+      give_in_order(index, {&lane, std::move(done)});
+      return true;
     }
-    if (!gives_.enter(index, halt_)) return false;
-    if (done.has_value()) done = lane.give(index);
     if (!done.has_value()) {
       halt_.fail(std::move(done).error(), index);
       return false;
     }
-    gives_.leave();
+    release(lane);
     return true;
+  }
+
+  // Gives what may be given by now, unless another thread does so: then it will see this item too.
+  // Whoever fails in it leaves giving_ set, and nothing is given any more.
+  void give_in_order(std::uint64_t index, Done item) {
+    std::unique_lock lock(mutex_);
+    done_[index % done_.size()] = std::move(item);
+    if (giving_) return;
+    giving_ = true;
+    for (;;) {
+      const std::uint64_t next = given_;
+      Done now = std::exchange(done_[next % done_.size()], {});
+      if (now.lane == nullptr || halt_.stopped()) break;
+      lock.unlock();
+      if (now.work.has_value()) now.work = now.lane->give(next);
+      if (!now.work.has_value()) return halt_.fail(std::move(now.work).error(), next);
+      lock.lock();
+      ++given_;
+      free_.push_back(now.lane);
+      freed_.notify_one();
+    }
+    giving_ = false;
   }
 
   const GiveOrder order_;
@@ -149,7 +204,13 @@ class Stage {
   std::mutex take_;
   std::uint64_t taken_ = 0;
   bool ended_ = false;
-  Turnstile gives_;
+
+  std::mutex mutex_;
+  std::condition_variable freed_;
+  std::vector<Lane*> free_;
+  std::vector<Done> done_;  // item i at i % size
+  std::uint64_t given_ = 0;
+  bool giving_ = false;  // by one thread, which looks for more before it stops
 };
 
 }  // namespace
@@ -176,19 +237,20 @@ void Turnstile::leave() {
 bool starves(const CoreTime& item) { return item.waited > kPatience + kPatienceFactor * item.ran; }
 
 void run_ordered(std::span<const std::unique_ptr<Lane>> lanes, GiveOrder order, Halt& halt,
-                 Precedence precedence) {
+                 Precedence precedence, std::size_t threads) {
   SEALANE_CHECK(!lanes.empty());
-  Stage stage(lanes.size(), order, halt);
-  std::vector<Thread> threads;
-  threads.reserve(lanes.size());
-  for (const auto& lane : lanes.subspan(1)) {
+  Stage stage(lanes, order, halt);
+  const std::size_t others = (threads == 0 ? lanes.size() : threads) - 1;
+  std::vector<Thread> running;
+  running.reserve(others);
+  for (std::size_t i = 0; i < others; ++i) {
     try {
-      threads.emplace_back([&stage, &lane, precedence] { stage.run(*lane, precedence); });
+      running.emplace_back([&stage, precedence] { stage.run(precedence); });
     } catch (const std::system_error&) {
       break;  // no more threads: those that run do all the work
     }
   }
-  stage.run(*lanes.front(), precedence);
+  stage.run(precedence);
 }
 
 }  // namespace sealane::flow

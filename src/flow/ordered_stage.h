@@ -1,8 +1,10 @@
 #pragma once
 // Ordered stage: items enter one after the other, are worked on in parallel, and leave in the order
-// in which they came. One lane per thread carries an item all the way: what it read is still in its
-// core's cache when it works on it and writes it. The lanes are the credit: as many items as lanes
-// are in flight, never more.
+// in which they came. A lane is the memory for one item and what is done with it; a thread carries
+// an item all the way where it can: what it read is still in its core's cache when it works on it
+// and writes it. One that is done before its turn leaves the lane to whoever gives the item before,
+// and goes on with another. The lanes are the credit: as many items as lanes are in flight, never
+// more.
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
@@ -31,7 +33,8 @@ class Turnstile {
   std::uint64_t next_ = 0;
 };
 
-// Not thread-safe: its calls come one after the other, from one thread.
+// Not thread-safe: its calls come one after the other. take() and work() of an item come from one
+// thread, give() may come from another.
 class Lane {
  public:
   virtual ~Lane() = default;
@@ -56,11 +59,11 @@ enum class Precedence : std::uint8_t {
   kOthersFirst,
 };
 
-// Runs until take() says the end or something fails; the verdict is in `halt`. The first lane runs
-// in the calling thread, or while that waits. Where the machine has no more threads, fewer lanes do
-// it all.
+// Runs until take() says the end or something fails; the verdict is in `halt`. `threads` of them
+// work, as many as lanes when it is 0; the first is the calling one, or it waits. Where the machine
+// has no more threads, fewer do it all. REQUIRES: there are lanes.
 void run_ordered(std::span<const std::unique_ptr<Lane>> lanes, GiveOrder order, Halt& halt,
-                 Precedence precedence = Precedence::kEqual);
+                 Precedence precedence = Precedence::kEqual, std::size_t threads = 0);
 
 // Whether a lane that ran and waited that long for one item gets too little of the cores.
 bool starves(const CoreTime& item);

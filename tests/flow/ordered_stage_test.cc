@@ -89,16 +89,59 @@ TEST(OrderedStage, KeepsTheOrderUnderRandomDelays) {
   }
 }
 
-TEST(OrderedStage, GivesAllBeforeAFailureAndNothingAfter) {
-  for (const Step step : {Step::kTake, Step::kWork, Step::kGive})
-    for (const std::uint64_t at : {0U, 1U, 7U, 49U}) {
-      Story run{.items = 50, .fails_in = step, .fails_at = at};
-      Halt halt;
-      run_ordered(make_lanes(run, 4), GiveOrder::kOrdered, halt);
-      ASSERT_FALSE(halt.result().has_value());
-      EXPECT_EQ(halt.result().error().message, "item " + std::to_string(at));
-      EXPECT_EQ(run.given, first_numbers(at));
+TEST(OrderedStage, KeepsTheOrderWithFewerThreadsThanLanes) {
+  for (const std::size_t threads : {1U, 2U, 3U, 12U}) {
+    Story run{.items = 300};
+    Halt halt;
+    run_ordered(make_lanes(run, 6), GiveOrder::kOrdered, halt, Precedence::kEqual, threads);
+    EXPECT_TRUE(halt.result().has_value());
+    EXPECT_EQ(run.given, first_numbers(300)) << threads << " threads";
+    EXPECT_LE(run.most_in_flight, 6);
+  }
+}
+
+TEST(OrderedStage, AThreadThatIsDoneBeforeItsTurnGoesOn) {
+  // Item 0 is worked on until the other thread has had all the others that there are lanes for.
+  struct Shared {
+    std::atomic<int> worked{0};
+    std::vector<std::uint64_t> given;
+  } shared;
+  class WaitingLane final : public Lane {
+   public:
+    explicit WaitingLane(Shared& shared) : shared_(shared) {}
+    Result<bool, Error> take(std::uint64_t index) override { return index < 20; }
+    Result<void, Error> work(std::uint64_t index) override {
+      ++shared_.worked;
+      while (index == 0 && shared_.worked < 4) std::this_thread::yield();
+      return success();
     }
+    Result<void, Error> give(std::uint64_t index) override {
+      shared_.given.push_back(index);
+      return success();
+    }
+
+   private:
+    Shared& shared_;
+  };
+  std::vector<std::unique_ptr<Lane>> lanes;
+  for (int i = 0; i < 4; ++i) lanes.push_back(std::make_unique<WaitingLane>(shared));
+  Halt halt;
+  run_ordered(lanes, GiveOrder::kOrdered, halt, Precedence::kEqual, 2);
+  EXPECT_TRUE(halt.result().has_value());
+  EXPECT_EQ(shared.given, first_numbers(20));
+}
+
+TEST(OrderedStage, GivesAllBeforeAFailureAndNothingAfter) {
+  for (const std::size_t threads : {4U, 2U})
+    for (const Step step : {Step::kTake, Step::kWork, Step::kGive})
+      for (const std::uint64_t at : {0U, 1U, 7U, 49U}) {
+        Story run{.items = 50, .fails_in = step, .fails_at = at};
+        Halt halt;
+        run_ordered(make_lanes(run, 4), GiveOrder::kOrdered, halt, Precedence::kEqual, threads);
+        ASSERT_FALSE(halt.result().has_value());
+        EXPECT_EQ(halt.result().error().message, "item " + std::to_string(at));
+        EXPECT_EQ(run.given, first_numbers(at));
+      }
 }
 
 TEST(OrderedStage, AnExceptionStopsItAndBecomesAnError) {
