@@ -493,8 +493,7 @@ class PgTarget final : public Target {
   Result<void, Error> finish() override {
     SEALANE_TRY(PgSession * session, this->session());
     if (statistics_ == PgStatistics::kCollect) {
-      // Nothing is lost without them; warnings about tables of others are no failure.
-      SEALANE_TRY(session->execute("ANALYZE"));
+      SEALANE_TRY(collect_statistics(*session));
       SEALANE_TRY(session->execute(std::string(kWaitForDisk)));
     }
     return restore_settings(*session);
@@ -514,11 +513,51 @@ class PgTarget final : public Target {
       items.push_back(std::move(item));
     }
     SEALANE_TRY(session->execute("COMMIT"));
+    if (collecting_) {
+      SEALANE_TRY(collecting_->wait());
+    }
     return std::optional(at_level(
         make_fingerprint("postgresql", FingerprintLevel::kContent, std::move(items)), level));
   }
 
  private:
+  // ANALYZE in a session of its own. One that nobody waited for is interrupted.
+  class Collecting {
+   public:
+    explicit Collecting(std::unique_ptr<PgSession> session)
+        : session_(std::move(session)),
+          thread_([this] { result_ = session_->execute("ANALYZE"); }) {}
+    ~Collecting() {
+      if (thread_) session_->interrupt();
+    }
+    Collecting(const Collecting&) = delete;
+    Collecting& operator=(const Collecting&) = delete;
+    Result<void, Error> wait() {
+      thread_.reset();
+      return result_;
+    }
+
+   private:
+    std::unique_ptr<PgSession> session_;
+    Result<void, Error> result_ = success();
+    std::optional<flow::Thread> thread_;  // the last to be made, the first to be waited for
+  };
+
+  // For the server's planner. Nothing is lost without them; warnings about tables of others are no
+  // failure. Beside the comparison if there is one, where a second session may be had. It is opened
+  // before the database's settings are restored, which would hold for it.
+  Result<void, Error> collect_statistics(PgSession& session) {
+    if (expected_) {
+      auto second = PgSession::open(connection_, context_.cancel);
+      if (second.has_value()) {
+        collecting_.emplace(std::move(second).value());
+        return success();
+      }
+      if (second.error().kind == ErrorKind::kInterrupted) return std::move(second).error();
+    }
+    return session.execute("ANALYZE");
+  }
+
   // Opened when it is needed. After an error it is of no more use, and neither is the target.
   Result<PgSession*, Error> session() {
     if (!session_) {
@@ -633,6 +672,7 @@ class PgTarget final : public Target {
   std::unique_ptr<PgSession> session_;
   PgDatabaseEntries database_entries_;
   std::vector<std::string> warnings_;
+  std::optional<Collecting> collecting_;
 };
 
 }  // namespace

@@ -174,6 +174,7 @@ class PostgreSql : public ::testing::Test {
     return target.finish();
   }
   static std::string round_trip(const Taken& taken, Target& target) {
+    target.expect_fingerprint(FingerprintLevel::kContent);
     const auto done = restore(taken, target);
     if (!done.has_value()) return done.error().message;
     auto found = target.fingerprint();
@@ -603,6 +604,9 @@ TEST_F(PostgreSql, RestoresIntoADatabaseAfterClearing) {
 
 // How many transactions put the rows there.
 constexpr const char* kLoads = "SELECT count(DISTINCT xmin::text) FROM ";
+// How many tables somebody asked to be analyzed; the server's own doing does not count.
+constexpr const char* kAnalyzed =
+    "SELECT count(*) FROM pg_stat_user_tables WHERE last_analyze IS NOT NULL";
 
 TEST_F(PostgreSql, LargeTablesAreLoadedOverTwoConnections) {
   const std::string db = fresh_database("large");
@@ -684,6 +688,49 @@ TEST_F(PostgreSql, OneConnectionIsEnough) {
   ASSERT_TRUE(target.has_value()) << target.error().message;
   EXPECT_EQ(round_trip(taken.value(), *target.value()), "");
   EXPECT_EQ(sql(to, std::string(kLoads) + "a"), "1");
+  EXPECT_EQ(sql(to, kAnalyzed), "1");
+}
+
+TEST_F(PostgreSql, ThePlannerKnowsTheRowsAfterARestore) {
+  const std::string db = fresh_database("known");
+  // Read only for all who come later, too: the session that collects is there before.
+  sql(db,
+      "CREATE TABLE a AS SELECT g AS i FROM generate_series(1,5000) g;"
+      "ALTER DATABASE known SET default_transaction_read_only = on");
+  auto taken = take(url(db));
+  ASSERT_TRUE(taken.has_value()) << taken.error().message;
+  for (const bool compare : {true, false}) {
+    const std::string to = fresh_database(compare ? "known_compared" : "known_copy");
+    auto target = open_postgresql_target(url(to), context());
+    ASSERT_TRUE(target.has_value()) << target.error().message;
+    if (compare) {
+      EXPECT_EQ(round_trip(taken.value(), *target.value()), "");
+    } else {
+      ASSERT_TRUE(restore(taken.value(), *target.value()).has_value());
+    }
+    EXPECT_EQ(sql(to, kAnalyzed), "1") << compare;
+    EXPECT_EQ(sql(to, "SHOW default_transaction_read_only"), "on");
+  }
+}
+
+TEST_F(PostgreSql, AComparisonThatFailsLeavesNoSessionBehind) {
+  const std::string db = fresh_database("unknown");
+  sql(db, "CREATE TABLE a AS SELECT g AS i FROM generate_series(1,5000) g");
+  auto taken = take(url(db));
+  ASSERT_TRUE(taken.has_value()) << taken.error().message;
+  const std::string to = fresh_database("unknown_copy");
+  auto target = open_postgresql_target(url(to), context());
+  ASSERT_TRUE(target.has_value()) << target.error().message;
+  target.value()->expect_fingerprint(FingerprintLevel::kContent);
+  ASSERT_TRUE(restore(taken.value(), *target.value()).has_value());
+  target.value().reset();  // nobody asked for the fingerprint, or waited for the other session
+  for (int i = 0;; ++i) {
+    if (sql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname = 'unknown_copy'") ==
+        "0")
+      break;
+    ASSERT_LT(i, 100);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
 }
 
 TEST_F(PostgreSql, CancellationEndsBothWaysOfARestore) {
