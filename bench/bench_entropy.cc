@@ -1,15 +1,22 @@
 // The entropy channel into memory, beside what one core needs for the encryption alone.
 //   one_core     AES-128-CBC by OpenSSL, 16 KiB chunks one after the other, nothing else
+//   bare_socket  what a UNIX socket itself does: parts of zeros that are sent, read and looked at,
+//   in
+//                two threads, with nothing in between
 //   cores        sender and receiver core in one thread: chunks are made, cut, opened, copied
 //   channel      Pusher to ChannelServer over a UNIX socket, each with its threads; the spool
 //                lies in memory (/dev/shm) and the sink reads all of it
 // `foreign` is the bare dialect; `signed` adds the digest, twice: SHA-256 bounds it.
 #include <benchmark/benchmark.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <thread>
 
 #include "base/copy_bytes.h"
 #include "crypto/hash.h"
@@ -102,6 +109,60 @@ void cores(benchmark::State& state, bool encrypted) {
 BENCHMARK_CAPTURE(cores, plain, false)->UseRealTime();
 BENCHMARK_CAPTURE(cores, aes, true)->UseRealTime();
 
+std::uint64_t sum_of_words(ByteSpan bytes) {
+  std::uint64_t sum = 0;
+  for (; bytes.size() >= sizeof sum; bytes = bytes.subspan(sizeof sum)) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, bytes.data(), sizeof word);
+    sum += word;
+  }
+  return sum;
+}
+
+constexpr std::size_t kPiece = std::size_t{1} << 20;
+constexpr std::size_t kRead = std::size_t{256} << 10;
+
+// The calling thread reads, as a server would, and asks the other one for a part with a byte.
+void bare_socket(benchmark::State& state, std::size_t part_size) {
+  std::array<int, 2> ends{};
+  if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends.data()) != 0) {
+    state.SkipWithError("no socket");
+    return;
+  }
+  const int buffer = kPiece;
+  static_cast<void>(::setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer));
+  std::thread sender([part_size, socket = ends[0]] {
+    const Bytes content(part_size);
+    for (char wanted = 0; ::recv(socket, &wanted, 1, 0) == 1;) {
+      for (ByteSpan rest = content; !rest.empty();) {
+        const ssize_t sent =
+            ::send(socket, rest.data(), std::min(rest.size(), kPiece), MSG_NOSIGNAL);
+        if (sent <= 0) return;
+        rest = rest.subspan(static_cast<std::size_t>(sent));
+      }
+    }
+  });
+  Bytes memory(part_size);
+  for (auto _ : state) {
+    if (::send(ends[1], "", 1, MSG_NOSIGNAL) != 1) state.SkipWithError("not asked");
+    for (MutableByteSpan rest = memory; !rest.empty();) {
+      const ssize_t got = ::recv(ends[1], rest.data(), std::min(rest.size(), kRead), 0);
+      if (got <= 0) {
+        state.SkipWithError("not all arrived");
+        break;
+      }
+      rest = rest.subspan(static_cast<std::size_t>(got));
+    }
+    benchmark::DoNotOptimize(sum_of_words(memory));
+  }
+  ::close(ends[1]);
+  sender.join();
+  ::close(ends[0]);
+  count_bytes(state, part_size);
+}
+BENCHMARK_CAPTURE(bare_socket, parts, kPartSize)->UseRealTime();
+BENCHMARK_CAPTURE(bare_socket, local_parts, kLocalPartSize)->UseRealTime();
+
 // Looks at every byte: one word after the other, where it lies.
 class ReadingSink final : public Sink {
  public:
@@ -114,12 +175,7 @@ class ReadingSink final : public Sink {
       const auto got = content.next();
       if (!got.has_value() || got.value().empty()) break;
       size += got.value().size();
-      for (ByteSpan rest = got.value(); rest.size() >= sizeof sum;
-           rest = rest.subspan(sizeof sum)) {
-        std::uint64_t word = 0;
-        std::memcpy(&word, rest.data(), sizeof word);
-        sum += word;
-      }
+      sum += sum_of_words(got.value());
     }
     benchmark::DoNotOptimize(sum);
     out.counts.count(Cause::kOther, size == part.size ? 0 : 1);

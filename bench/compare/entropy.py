@@ -62,6 +62,10 @@ def main():
         row("entropy channel, plain, UNIX socket, into memory", found["channel/plain_foreign_local"], four, "4 GB/s",
             ">= 1"),
         row("the same, parts of 32 MiB", found["channel/plain_foreign"], four, "4 GB/s", ">= 1"),
+        row("entropy channel, plain, beside the bare socket", found["channel/plain_foreign_local"],
+            found["bare_socket/local_parts"], "bare socket", ""),
+        row("the same, parts of 32 MiB", found["channel/plain_foreign"], found["bare_socket/parts"],
+            "bare socket", ""),
         row("entropy channel, plain, signed and answered", found["channel/plain_signed"], four, "4 GB/s", ""),
         row("entropy cores, plain, one thread, into memory", found["cores/plain"], four, "4 GB/s", ">= 1"),
     ])
