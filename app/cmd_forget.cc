@@ -69,8 +69,9 @@ Result<int, Error> run(Context& context, Flags& flags) {
                                              {"keep", std::move(reasons)}});
   }
   context.console.print(table.text());
-  context.console.print((flags.dry_run ? "Would forget " : "Forgot ") + std::to_string(forgotten) +
-                        " snapshots, " + format_bytes(report.freed_bytes) + "\n");
+  context.console.print((flags.dry_run ? "Would forget " : "Forgot ") +
+                        counted(forgotten, "snapshot") + ", " + format_bytes(report.freed_bytes) +
+                        "\n");
   context.console.emit("forget", {{"dry_run", flags.dry_run},
                                   {"forgotten", forgotten},
                                   {"freed_bytes", report.freed_bytes},

@@ -375,7 +375,7 @@ Result<int, Error> export_python(Context& context, const StateFlags& flags,
                        as_bytes(record.key->to_pem()), 0600);
     if (!written.has_value()) return to_error(written.error());
   }
-  context.console.print("Wrote the key and " + std::to_string(records.size()) + " clients to " +
+  context.console.print("Wrote the key and " + counted(records.size(), "client") + " to " +
                         printable(folder) + "\n");
   context.console.emit("hub_export", {{"clients", records.size()}, {"path", folder}});
   return 0;

@@ -533,9 +533,9 @@ class ListenRun {
     if (flags_.presence) link_->ask_status();
   }
   void tell_status(const hub::HubStatusMessage& status) {
-    context_.console.note("the hub knows " + std::to_string(status.known) + " clients, " +
-                          std::to_string(status.online) + " are online, " +
-                          std::to_string(status.queued) + " messages wait");
+    context_.console.note("the hub knows " + counted(status.known, "client") +
+                          "; online: " + std::to_string(status.online) +
+                          ", waiting: " + counted(status.queued, "message"));
     context_.console.emit("hub_state", {{"started", to_rfc3339(hub::from_ms(status.started_ms))},
                                         {"clients", status.known},
                                         {"online", status.online},
@@ -727,7 +727,7 @@ class Chat {
     lost_ += unconfirmed_.size();
     if (lost_ > 0) {
       return Error{ErrorKind::kFailed,
-                   printable(flags_.to) + " did not get " + std::to_string(lost_) + " lines"};
+                   printable(flags_.to) + " did not get " + counted(lost_, "line")};
     }
     return 0;
   }

@@ -90,9 +90,9 @@ Command repo_copy_command() {
         if (!report.has_value()) return report.error();
         const store::CopyReport& copy = report.value();
         for (const store::Problem& problem : copy.problems) context.console.error(problem.error);
-        context.console.print("Copied " + std::to_string(copy.copied) + " snapshots (" +
-                              format_bytes(copy.bytes) + ") and " + std::to_string(copy.proofs) +
-                              " proofs; " + std::to_string(copy.skipped) + " were there already\n");
+        context.console.print("Copied " + counted(copy.copied, "snapshot") + " (" +
+                              format_bytes(copy.bytes) + ") and " + counted(copy.proofs, "proof") +
+                              "; already there: " + std::to_string(copy.skipped) + "\n");
         context.console.emit("repo_copy", {{"copied", copy.copied},
                                            {"skipped", copy.skipped},
                                            {"proofs", copy.proofs},

@@ -101,8 +101,8 @@ Result<int, Error> run(Context& context, Flags& flags) {
     context.console.print(std::to_string(problems.size()) + " of the checks failed\n");
     return exit_code(problems.front().error.kind);
   }
-  context.console.print("Verified " + std::to_string(report.snapshots) + " snapshots, " +
-                        std::to_string(report.objects) + " objects, " + format_bytes(report.bytes) +
+  context.console.print("Verified " + counted(report.snapshots, "snapshot") + ", " +
+                        counted(report.objects, "object") + ", " + format_bytes(report.bytes) +
                         ": signatures, chains and hashes are right" +
                         (flags.open ? ", and every chunk opens\n" : "\n"));
   // A look at part of the repository says nothing about the heads of the rest.

@@ -60,7 +60,7 @@ class CompareRun {
     if (!flags_.repair || flags_.dry_run || first.to_send.empty()) {
       if (flags_.repair) {
         context_.console.note((flags_.dry_run ? "would send " : "sent ") +
-                              std::to_string(first.to_send.size()) + " keys");
+                              counted(first.to_send.size(), "key"));
       }
       return verdict(first.report, nlohmann::json::object());
     }
@@ -94,14 +94,13 @@ class CompareRun {
 
   void print(const warm::CompareReport& report) {
     const auto& found = report.differences;
-    context_.console.print("A has " + std::to_string(report.keys_here) + " keys, B " +
-                           std::to_string(report.keys_there) + ": " + std::to_string(found[0]) +
-                           " only in A, " + std::to_string(found[1]) + " only in B, " +
-                           std::to_string(found[2]) + " with another value, " +
-                           std::to_string(found[3]) + " with another expiry\n" + "compared with " +
-                           format_bytes(report.reconcile_bytes) + " in " +
-                           std::to_string(report.rounds) + " rounds; a full copy is " +
-                           format_bytes(report.full_copy_bytes) + "\n");
+    context_.console.print(
+        "A has " + counted(report.keys_here, "key") + ", B " + std::to_string(report.keys_there) +
+        ": " + std::to_string(found[0]) + " only in A, " + std::to_string(found[1]) +
+        " only in B, " + std::to_string(found[2]) + " with another value, " +
+        std::to_string(found[3]) + " with another expiry\n" + "compared with " +
+        format_bytes(report.reconcile_bytes) + " in " + counted(report.rounds, "round") +
+        "; a full copy is " + format_bytes(report.full_copy_bytes) + "\n");
   }
 
   Result<int, Error> repair(warm::KeyStore& here, warm::KeyStore& there, warm::Comparison first) {
@@ -121,8 +120,7 @@ class CompareRun {
                 warm::push_all(*source, warm::send_to(sink), {}, context_.files, context_.random,
                                context_.cancel, counters));
     if (sent.counts.failed > 0) return Error{ErrorKind::kFailed, sent.unproven};
-    context_.console.print("sent " + std::to_string(keys) + " keys, " + format_bytes(sent.bytes) +
-                           "\n");
+    context_.console.print("sent " + counted(keys, "key") + ", " + format_bytes(sent.bytes) + "\n");
     // Only another look proves it.
     options_.on_difference = [](warm::Difference, ByteSpan) {};
     SEALANE_TRY(const warm::Comparison second,
@@ -171,7 +169,7 @@ class CompareRun {
       advice = "; --repair sends A's keys to B";
     }
     return Error{ErrorKind::kVerificationFailed,
-                 "the stores differ in " + std::to_string(report.total()) + " keys" + advice};
+                 "the stores differ in " + counted(report.total(), "key") + advice};
   }
 
   Context& context_;

@@ -214,8 +214,8 @@ class PushRun {
     report(sum, seconds, "cut");
     if (why.kind == ErrorKind::kInterrupted) why.message = "interrupted";
     why.message += sum.parts == 0 ? "; no part had arrived whole until then"
-                                  : "; until then " + std::to_string(sum.keys) + " keys in " +
-                                        std::to_string(sum.parts) + " parts had arrived";
+                                  : "; until then " + counted(sum.keys, "key") + " in " +
+                                        counted(sum.parts, "part") + " had arrived";
     why.message += flags_.source.as_replica ? ". Pushing again is harmless"
                                             : ". Pushing again goes on behind what arrived";
     return why;
@@ -249,11 +249,11 @@ class PushRun {
 
   Result<int, Error> tell(const warm::PushSummary& sum, double seconds) {
     report(sum, seconds, sum.proven() ? "complete" : "unproven");
-    std::string text = "pushed " + std::to_string(sum.keys) + " keys in " +
-                       std::to_string(sum.parts) + " parts, " + format_bytes(sum.bytes) + ", in " +
-                       format_duration(seconds) + (sum.resumed ? ", resumed" : "") + "\n";
+    std::string text = "pushed " + counted(sum.keys, "key") + " in " + counted(sum.parts, "part") +
+                       ", " + format_bytes(sum.bytes) + ", in " + format_duration(seconds) +
+                       (sum.resumed ? ", resumed" : "") + "\n";
     if (sum.unknown_parts < sum.parts || sum.parts == 0) {
-      text += std::to_string(sum.counts.applied) + " commands applied, " +
+      text += counted(sum.counts.applied, "command") + " applied, " +
               std::to_string(sum.counts.skipped) + " skipped, " +
               std::to_string(sum.counts.failed) + " failed\n";
     }

@@ -313,8 +313,8 @@ class ServeRun {
                                          {"why", one.why}});
     const std::string name = printable(rounds.name(one.peer));
     if (one.outcome.good) {
-      context_.console.note("pushed " + std::to_string(one.outcome.keys) + " keys to " + name +
-                            " in " + format_duration(time));
+      context_.console.note("pushed " + counted(one.outcome.keys, "key") + " to " + name + " in " +
+                            format_duration(time));
     } else {
       context_.console.warn("round to " + name + " failed (" +
                             std::to_string(peer.failures_in_a_row) + " in a row): " + one.why);

@@ -152,7 +152,7 @@ void Progress::tick() {
            std::to_string(percent) + "%  " + format_bytes(sample.done) + " of about " +
            format_bytes(*sample.total);
   }
-  if (sample.keys) line += "  " + std::to_string(*sample.keys) + " keys";
+  if (sample.keys) line += "  " + counted(*sample.keys, "key");
   // Of what has no bytes, or none yet, only the time is known.
   if (sample.done == 0 && !sample.total) {
     line = stage_ + "  " + format_duration(seconds);
@@ -181,6 +181,13 @@ std::string format_bytes(std::uint64_t bytes) {
     ++unit;
   }
   return format("%.2f %s", value, kUnits[unit]);
+}
+
+std::string counted(std::uint64_t count, std::string_view noun) {
+  std::string out = std::to_string(count) + " ";
+  out += noun;
+  if (count != 1) out += 's';
+  return out;
 }
 
 std::string format_duration(double seconds) {

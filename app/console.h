@@ -88,6 +88,8 @@ void request_progress_now() noexcept;  // async-signal-safe: the SIGUSR1 handler
 std::string format_bytes(std::uint64_t bytes);  // "1.50 GiB"
 std::string format_duration(double seconds);    // "850 ms", "12.3 s", "4 min 05 s", "2 h 10 min"
 std::string_view kind_name(ErrorKind kind);     // "wrong_key": the "kind" of a JSON error
+// "1 key", "2 keys". `noun`: one whose plural is made with an s.
+std::string counted(std::uint64_t count, std::string_view noun);
 
 // Columns under a header, padded by display width.
 class Table {

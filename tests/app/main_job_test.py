@@ -32,6 +32,8 @@ class MainJob(Stage):
     def test_backup_restore_round_trip(self):
         out, _ = self.back_up()
         self.assertIn("Backed up sqlite:", out)
+        out, _ = self.ok("verify")
+        self.assertIn("Verified 1 snapshot, 2 objects, ", out)
         self.back_up()
         listed = self.snapshots()
         self.assertEqual([(s["plan"], s["seq"], s["state"]) for s in listed],

@@ -35,6 +35,7 @@ class Warm(WarmStage):
         self.assertEqual((again["verdict"], again["applied"], again["skipped"]), ("complete", 0, 2600))
         out, _ = self.ok("warm", "compare", self.shop, self.vault)
         self.assertIn("equal", out)
+        self.assertIn(" in 1 round; ", out)
         last = self.stop(server)[-1]
         self.assertEqual((last["message_type"], last["applied"], last["skipped"]), ("warm_serve", 2600, 2600))
 
@@ -178,7 +179,8 @@ class Warm(WarmStage):
         report, error = out[-2:]
         self.assertEqual((report["message_type"], report["verdict"]), ("warm_push", "cut"))
         self.assertGreater(report["applied"], 0)
-        self.assertIn(f"until then {report['keys']} keys in {report['parts']} parts had arrived", error["message"])
+        parts = "1 part" if report["parts"] == 1 else f"{report['parts']} parts"
+        self.assertIn(f"until then {report['keys']} keys in {parts} had arrived", error["message"])
         self.assertIn("goes on behind", error["message"])
 
     def test_a_cut_push_goes_on_where_it_was(self):
