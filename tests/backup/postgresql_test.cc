@@ -713,7 +713,7 @@ TEST_F(PostgreSql, ThePlannerKnowsTheRowsAfterARestore) {
   }
 }
 
-TEST_F(PostgreSql, AComparisonThatFailsLeavesNoSessionBehind) {
+TEST_F(PostgreSql, AComparisonThatNobodyAsksForLeavesNoSessionBehind) {
   const std::string db = fresh_database("unknown");
   sql(db, "CREATE TABLE a AS SELECT g AS i FROM generate_series(1,5000) g");
   auto taken = take(url(db));
