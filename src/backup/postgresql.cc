@@ -24,6 +24,9 @@ constexpr std::size_t kMaxGlobalsSize =
     64 * 1024 * 1024;             // a hundred thousand roles; held in memory
 constexpr int kLockAttempts = 5;  // tables may be dropped between the list and the lock
 
+// pg_dump writes each row for itself, and 4096 bytes at a time where nobody tells it otherwise.
+constexpr std::size_t kDumpBuffer = 256 * 1024;
+
 constexpr std::string_view kRolesFormat = "sql";
 constexpr std::string_view kArchiveFormat = "pg_dump-custom";
 
@@ -234,6 +237,7 @@ class PgSnapshot final : public SourceSnapshot {
   Result<void, Error> start_dump() {
     ToolCommand command = connection_.command("pg_dump");
     command.pipe_output = true;
+    command.output_buffer = kDumpBuffer;
     command.arguments = {"--format=custom", "--compress=0", "--no-password",
                          "--snapshot=" + snapshot_};
     // Times are the same moments in any zone; CopyRows hashes their text.

@@ -266,12 +266,20 @@ Result<std::unique_ptr<Tool>, Error> Tool::start(const ToolCommand& command,
   if (input.ends[0] < 0 || output.ends[1] < 0 || errors.ends[1] < 0) return system_failure(what);
 
   StringArray arguments;
-  arguments.add(command.program);  // as given: a tool may look for others beside itself
+  const auto buffering = command.output_buffer > 0 ? find_program("stdbuf") : std::nullopt;
+  if (buffering) {
+    for (const std::string& argument :
+         {std::string("stdbuf"), "--output=" + std::to_string(command.output_buffer), *path}) {
+      arguments.add(argument);
+    }
+  } else {
+    arguments.add(command.program);  // as given: a tool may look for others beside itself
+  }
   for (const auto& argument : command.arguments) arguments.add(argument);
   StringArray environment;
   fill_environment(command, environment);
 
-  ChildPlan plan{.path = path->c_str(),
+  ChildPlan plan{.path = (buffering ? *buffering : *path).c_str(),
                  .arguments = arguments.get(),
                  .environment = environment.get(),
                  .standard = {input.ends[0], output.ends[1], errors.ends[1]},

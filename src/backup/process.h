@@ -34,6 +34,9 @@ struct ToolCommand {
   // Its status alone says whether it did what it should: it need not read what it is given.
   bool may_ignore_input = false;
   bool pipe_output = false;  // else /dev/null
+  // Bytes that it shall gather before it writes them, if it writes by way of stdio, which gathers
+  // 4096 for a pipe. A wish: needs stdbuf of coreutils. 0: as it likes.
+  std::size_t output_buffer = 0;
   std::string error_file;  // appended to instead of our pipe: for servers, which nobody listens to
 
   // Runs as this user, without supplementary groups. Only root may ask for it.

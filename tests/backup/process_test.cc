@@ -248,6 +248,45 @@ TEST(Process, EnvironmentIsAddedAndTakenAway) {
   EXPECT_EQ(text.value(), "[][][kept][added][C]\n");
 }
 
+TEST(Process, GathersItsOutputWhereStdbufIsInstalled) {
+  ToolCommand command;
+  command.program = "env";
+  command.output_buffer = 65536;
+  auto text = run_tool(command, nullptr);
+  ASSERT_TRUE(text.has_value()) << text.error().message;
+  EXPECT_NE(text.value().find("_STDBUF_O=65536\n"), std::string::npos) << text.value();
+  EXPECT_NE(text.value().find("LC_ALL=C\n"), std::string::npos) << text.value();
+  command.program = "sh";  // still the one that is named, and judged
+  command.arguments = {"-c", "seq 1 100000; echo 'disk on fire' >&2; exit 3"};
+  command.pipe_output = true;
+  const auto tool = start(command);
+  text = read_all(*tool);
+  ASSERT_FALSE(text.has_value());
+  EXPECT_EQ(text.error().message, "sh failed with status 3: disk on fire");
+  command.program = "no_such_tool_at_all";
+  command.package = "nothing";
+  const auto missing = Tool::start(command, nullptr);
+  ASSERT_FALSE(missing.has_value());
+  EXPECT_EQ(missing.error().message,
+            "no_such_tool_at_all is not installed: install the Debian package nothing");
+}
+
+TEST(Process, RunsWithoutStdbufToo) {
+  const auto folder = TemporaryFolder::create("sealane-test-");
+  ASSERT_TRUE(folder.has_value());
+  const auto shell_path = find_program("sh");
+  ASSERT_TRUE(shell_path);
+  ASSERT_EQ(::symlink(shell_path->c_str(), (folder.value().path() + "/sh").c_str()), 0);
+  const std::string before = std::getenv("PATH");
+  ::setenv("PATH", folder.value().path().c_str(), 1);
+  auto command = shell("echo \"$0 [$_STDBUF_O]\"");
+  command.output_buffer = 65536;
+  const auto text = run_tool(command, nullptr);
+  ::setenv("PATH", before.c_str(), 1);
+  ASSERT_TRUE(text.has_value()) << text.error().message;
+  EXPECT_EQ(text.value(), "sh []\n");
+}
+
 TEST(Process, NoDescriptorAndNoTerminalIsInherited) {
   // A careless library's descriptor, without close-on-exec.
   const int leaked = ::open("/dev/null", O_RDONLY);
