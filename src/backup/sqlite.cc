@@ -58,7 +58,7 @@ class Connection {
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  // `name`: a path or URI. `vfs` may be null.
+  // `name`: a path or URI. `vfs`: a PageTap's, or null.
   Result<void, Error> open(const std::string& name, int flags, const char* vfs) {
     sqlite3* raw = nullptr;
     const int rc = sqlite3_open_v2(name.c_str(), &raw, flags | SQLITE_OPEN_NOMUTEX, vfs);
@@ -73,7 +73,9 @@ class Connection {
     // Tables with a collation of the application can be read without it; nothing is sorted by it.
     sqlite3_collation_needed(raw, nullptr, &Connection::on_collation);
     // Sorting must not spill plaintext to a temporary file.
-    return run("PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON");
+    SEALANE_TRY(run("PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON"));
+    // Of a real mapping a disk that fails would kill us.
+    return run(vfs != nullptr ? "PRAGMA mmap_size = 2147418112" : "PRAGMA mmap_size = 0");
   }
 
   Result<void, Error> run(const char* sql) {
@@ -608,22 +610,24 @@ class SqliteTarget final : public Target {
   }
 
   // Immutable: no locks and no log beside a file that nobody else knows.
-  Result<void, Error> open_temporary(Connection& connection) {
+  Result<void, Error> open_temporary(Connection& connection, const PageTap& tap) {
     return connection.open(
         "file:" + percent_encode_path(plain_name(file_->temporary_path())) + "?immutable=1",
-        SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, ahead_.name());
+        SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, tap.name());
   }
 
   Result<void, Error> read_rows() {
+    const PageTap tap;
     Connection connection("to restore", context_, options_);
-    SEALANE_TRY(open_temporary(connection));
+    SEALANE_TRY(open_temporary(connection, tap));
     SEALANE_TRY(found_, fingerprint_of(connection, level_));
     return success();
   }
 
   Result<void, Error> check_pages() {
+    const PageTap tap;
     Connection connection("to restore", context_, options_);
-    SEALANE_TRY(open_temporary(connection));
+    SEALANE_TRY(open_temporary(connection, tap));
     SEALANE_TRY(const std::string verdict, single_value(connection, "PRAGMA quick_check(1)"));
     if (verdict != "ok") {
       return Error{ErrorKind::kVerificationFailed,
@@ -663,7 +667,6 @@ class SqliteTarget final : public Target {
   SqliteOptions options_;
   bool overwrite_ = false;
   bool replaces_ = false;
-  ReadAhead ahead_;                   // of the file before anybody knows it
   std::optional<Fingerprint> found_;  // of the file that is about to appear
   std::unique_ptr<store::AtomicFile> file_;
 };

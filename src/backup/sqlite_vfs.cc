@@ -1,7 +1,9 @@
 #include "backup/sqlite_vfs.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <functional>
 #include <new>
 #include <utility>
 
@@ -21,57 +23,118 @@ using store::unique_vfs_name;
 
 // ---- Shims: every call goes to the real VFS or file.
 
-// What was read ahead of a file that does not change.
-class Window {
+// What was read ahead of a database, in a few pieces: a scan goes on in one while others hold the
+// inner pages of its tree. SQLite is lent the pages where they lie, as of a mapped file; but a disk
+// that fails is an error here, and no signal.
+// What one transaction reads of the file itself does not change before it ends (of a write-ahead
+// log's pages SQLite asks for the others alone). So all is forgotten at each lock.
+class Pieces {
  public:
   int read(sqlite3_file& file, void* out, int size, std::int64_t offset) {
-    const auto wanted = static_cast<std::size_t>(size);
-    if (offset < start_ || offset + size > end()) {
-      // Pages that lie in the order in which they are asked for come more and more at once, as the
-      // kernel reads ahead of a disk; so do those in the opposite order, in which SQLite checks a
-      // tree. Of any other only what is asked for: here and there a page in between is of no use.
-      const bool onward = offset >= start_ && offset <= end() + kSkip;
-      const bool back = !onward && offset < start_ && offset + size + kSkip >= start_;
-      ahead_ = std::min(kMost, onward || back ? std::max(2 * ahead_, wanted) : wanted);
-      const std::int64_t behind = static_cast<std::int64_t>(ahead_) - size;
-      const std::int64_t from = back ? std::max<std::int64_t>(0, offset - behind) : offset;
-      if (const int rc = fill(file, from); rc != SQLITE_OK) return rc;
-    }
-    if (offset + size > end()) return file.pMethods->xRead(&file, out, size, offset);  // the end
-    std::memcpy(out, bytes_.data() + (offset - start_), wanted);
+    Piece* piece = nullptr;
+    if (const int rc = find(file, size, offset, piece); rc != SQLITE_OK) return rc;
+    // The end of the file, or no room.
+    if (piece == nullptr) return file.pMethods->xRead(&file, out, size, offset);
+    std::memcpy(out, piece->at(offset), static_cast<std::size_t>(size));
     return SQLITE_OK;
+  }
+  // `page` is null where it must be read. Else release() ends the loan.
+  int lend(sqlite3_file& file, int size, std::int64_t offset, void*& page) {
+    page = nullptr;
+    Piece* piece = nullptr;
+    if (const int rc = find(file, size, offset, piece); rc != SQLITE_OK) return rc;
+    if (piece == nullptr || (offset - piece->start) % 8 != 0) return SQLITE_OK;
+    ++piece->loans;
+    page = piece->at(offset);
+    return SQLITE_OK;
+  }
+  void release(const void* page) {
+    for (Piece& piece : pieces_) {
+      const auto* at = static_cast<const std::byte*>(page);
+      if (std::less_equal<>()(piece.bytes.data(), at) &&
+          std::less<>()(at, piece.bytes.data() + piece.bytes.size())) {
+        --piece.loans;
+        return;
+      }
+    }
+  }
+  void forget() {
+    for (Piece& piece : pieces_) piece.size = 0;
   }
 
  private:
-  static constexpr std::size_t kMost = 64 * 1024;  // the largest page; stays in a core's cache
+  static constexpr std::size_t kMost = 64 * 1024;  // the largest page
   static constexpr std::int64_t kSkip = 16 * 1024;
 
-  std::int64_t end() const { return start_ + static_cast<std::int64_t>(size_); }
-  int fill(sqlite3_file& file, std::int64_t offset) {
-    size_ = 0;
-    start_ = offset;
-    if (file_size_ < 0) {
-      if (const int rc = file.pMethods->xFileSize(&file, &file_size_); rc != SQLITE_OK) return rc;
+  struct Piece {
+    std::int64_t end() const { return start + static_cast<std::int64_t>(size); }
+    std::byte* at(std::int64_t offset) { return bytes.data() + (offset - start); }
+    alignas(64) ByteArray<kMost> bytes;
+    std::int64_t start = 0;
+    std::size_t size = 0;    // 0: forgotten, though perhaps lent
+    std::uint64_t used = 0;  // when, the last time
+    std::uint32_t loans = 0;
+  };
+
+  // The piece that holds this; null if there is none and none can be made.
+  int find(sqlite3_file& file, int size, std::int64_t offset, Piece*& found) {
+    found = nullptr;
+    const Piece* beside = nullptr;
+    for (Piece& piece : pieces_) {
+      if (piece.size == 0) continue;
+      if (offset >= piece.start && offset + size <= piece.end()) {
+        piece.used = ++now_;
+        found = &piece;
+        return SQLITE_OK;
+      }
+      const bool near = offset <= piece.end() + kSkip && offset + size + kSkip >= piece.start;
+      if (near && (beside == nullptr || beside->used < piece.used)) beside = &piece;
     }
-    if (offset >= file_size_) return SQLITE_OK;
-    const auto left = static_cast<std::uint64_t>(file_size_ - offset);
-    const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(ahead_, left));
-    const int rc = file.pMethods->xRead(&file, bytes_.data(), static_cast<int>(size), offset);
-    if (rc == SQLITE_OK) size_ = size;
-    return rc;
+    // Pages that lie in the order in which they are asked for come more and more at once, as the
+    // kernel reads ahead of a disk; so do those in the opposite order, in which SQLite checks a
+    // tree. Of any other only what is asked for: here and there a page in between is of no use.
+    const auto wanted = static_cast<std::size_t>(size);
+    const std::size_t ahead =
+        beside == nullptr ? wanted : std::min(kMost, std::max(2 * beside->size, wanted));
+    const bool back = beside != nullptr && offset < beside->start;
+    const std::int64_t behind = static_cast<std::int64_t>(ahead) - size;
+    return fill(file, back ? std::max<std::int64_t>(0, offset - behind) : offset, ahead,
+                offset + size, found);
   }
 
-  ByteArray<kMost> bytes_;
-  sqlite3_int64 file_size_ = -1;  // not yet known
-  std::int64_t start_ = 0;
-  std::size_t size_ = 0;
-  std::size_t ahead_ = 0;
+  // `found`: null unless the piece reaches to `end`.
+  int fill(sqlite3_file& file, std::int64_t offset, std::size_t ahead, std::int64_t end,
+           Piece*& found) {
+    Piece* oldest = nullptr;
+    for (Piece& piece : pieces_) {
+      if (piece.loans == 0 && (oldest == nullptr || piece.used < oldest->used)) oldest = &piece;
+    }
+    sqlite3_int64 file_size = 0;
+    if (const int rc = file.pMethods->xFileSize(&file, &file_size); rc != SQLITE_OK) return rc;
+    if (oldest == nullptr || end > file_size) return SQLITE_OK;
+    const auto left = static_cast<std::uint64_t>(file_size - offset);
+    const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(ahead, left));
+    oldest->size = 0;
+    const int rc =
+        file.pMethods->xRead(&file, oldest->bytes.data(), static_cast<int>(size), offset);
+    if (rc == SQLITE_IOERR_SHORT_READ)
+      return SQLITE_OK;  // it shrinks: no one's but SQLite's matter
+    if (rc != SQLITE_OK) return rc;
+    oldest->start = offset;
+    oldest->size = size;
+    oldest->used = ++now_;
+    if (end <= oldest->end()) found = oldest;
+    return SQLITE_OK;
+  }
+
+  std::array<Piece, 8> pieces_;
+  std::uint64_t now_ = 0;
 };
 
 struct TapFile {
   sqlite3_file base;  // first, as SQLite sees it
-  PageTap* tap;       // or
-  Window* window;     // of a main database
+  PageTap* tap;       // or null
+  Pieces* pieces;     // of a main database, or null
   int kind;           // SQLITE_OPEN_MAIN_DB, SQLITE_OPEN_WAL or 0
   // The real file's memory follows.
   sqlite3_file* real() { return reinterpret_cast<sqlite3_file*>(this + 1); }
@@ -84,35 +147,45 @@ const sqlite3_io_methods& methods(sqlite3_file* file) { return *real(file)->pMet
 sqlite3_vfs* default_vfs() { return sqlite3_vfs_find(nullptr); }
 
 int tap_close(sqlite3_file* file) {
-  delete std::exchange(tap_file(file).window, nullptr);
+  delete std::exchange(tap_file(file).pieces, nullptr);
   return methods(file).xClose(real(file));
 }
 int tap_read(sqlite3_file* file, void* out, int size, sqlite3_int64 offset) {
   TapFile& self = tap_file(file);
-  if (self.window != nullptr) return self.window->read(*real(file), out, size, offset);
-  const int rc = methods(file).xRead(real(file), out, size, offset);
+  const int rc = self.pieces != nullptr ? self.pieces->read(*real(file), out, size, offset)
+                                        : methods(file).xRead(real(file), out, size, offset);
   if (rc != SQLITE_OK || self.tap == nullptr) return rc;
   const ByteSpan data(static_cast<const std::byte*>(out), static_cast<std::size_t>(size));
   if (self.kind == SQLITE_OPEN_MAIN_DB) self.tap->read_database(offset, data);
   if (self.kind == SQLITE_OPEN_WAL) self.tap->read_log(*real(file), offset, data);
   return rc;
 }
+void forget_pieces(sqlite3_file* file) {
+  if (Pieces* pieces = tap_file(file).pieces) pieces->forget();
+}
 int tap_write(sqlite3_file* file, const void* data, int size, sqlite3_int64 offset) {
+  forget_pieces(file);
   return methods(file).xWrite(real(file), data, size, offset);
 }
 int tap_truncate(sqlite3_file* file, sqlite3_int64 size) {
+  forget_pieces(file);
   return methods(file).xTruncate(real(file), size);
 }
 int tap_sync(sqlite3_file* file, int flags) { return methods(file).xSync(real(file), flags); }
 int tap_size(sqlite3_file* file, sqlite3_int64* size) {
   return methods(file).xFileSize(real(file), size);
 }
-int tap_lock(sqlite3_file* file, int lock) { return methods(file).xLock(real(file), lock); }
+int tap_lock(sqlite3_file* file, int lock) {
+  forget_pieces(file);
+  return methods(file).xLock(real(file), lock);
+}
 int tap_unlock(sqlite3_file* file, int lock) { return methods(file).xUnlock(real(file), lock); }
 int tap_check_reserved(sqlite3_file* file, int* out) {
   return methods(file).xCheckReservedLock(real(file), out);
 }
 int tap_control(sqlite3_file* file, int op, void* argument) {
+  // Nothing is mapped, neither by us nor below us.
+  if (op == SQLITE_FCNTL_MMAP_SIZE) return SQLITE_OK;
   return methods(file).xFileControl(real(file), op, argument);
 }
 int tap_sector_size(sqlite3_file* file) { return methods(file).xSectorSize(real(file)); }
@@ -123,6 +196,7 @@ int tap_shm_map(sqlite3_file* file, int page, int size, int extend, void volatil
   return methods(file).xShmMap(real(file), page, size, extend, out);
 }
 int tap_shm_lock(sqlite3_file* file, int offset, int count, int flags) {
+  forget_pieces(file);
   return methods(file).xShmLock(real(file), offset, count, flags);
 }
 void tap_shm_barrier(sqlite3_file* file) { methods(file).xShmBarrier(real(file)); }
@@ -130,10 +204,20 @@ int tap_shm_unmap(sqlite3_file* file, int remove) {
   return methods(file).xShmUnmap(real(file), remove);
 }
 
-// Version 2: shared memory for write-ahead logs, but no memory mapping, which would bypass xRead.
+int tap_fetch(sqlite3_file* file, sqlite3_int64 offset, int size, void** page) {
+  *page = nullptr;
+  Pieces* pieces = tap_file(file).pieces;
+  return pieces == nullptr ? SQLITE_OK : pieces->lend(*real(file), size, offset, *page);
+}
+int tap_release(sqlite3_file* file, sqlite3_int64, void* page) {
+  if (Pieces* pieces = tap_file(file).pieces; pieces != nullptr && page != nullptr)
+    pieces->release(page);
+  return SQLITE_OK;
+}
+
 sqlite3_io_methods make_tap_methods() {
   sqlite3_io_methods m{};
-  m.iVersion = 2;
+  m.iVersion = 3;
   m.xClose = tap_close;
   m.xRead = tap_read;
   m.xWrite = tap_write;
@@ -150,29 +234,23 @@ sqlite3_io_methods make_tap_methods() {
   m.xShmLock = tap_shm_lock;
   m.xShmBarrier = tap_shm_barrier;
   m.xShmUnmap = tap_shm_unmap;
+  m.xFetch = tap_fetch;
+  m.xUnfetch = tap_release;
   return m;
 }
 const sqlite3_io_methods kTapMethods = make_tap_methods();
 
-TapFile& open_real(const char* name, sqlite3_file* file, int flags, int* out_flags, int& rc) {
+int tap_open(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, int* out_flags) {
   sqlite3_vfs* target = default_vfs();
   auto* self = new (file) TapFile{};
+  self->tap = static_cast<PageTap*>(vfs->pAppData);
   self->kind = flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL);
   std::memset(static_cast<void*>(self->real()), 0, static_cast<std::size_t>(target->szOsFile));
-  rc = target->xOpen(target, name, self->real(), flags, out_flags);
+  const int rc = target->xOpen(target, name, self->real(), flags, out_flags);
   self->base.pMethods = self->real()->pMethods == nullptr ? nullptr : &kTapMethods;
-  return *self;
-}
-int tap_open(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, int* out_flags) {
-  int rc = SQLITE_OK;
-  open_real(name, file, flags, out_flags, rc).tap = static_cast<PageTap*>(vfs->pAppData);
-  return rc;
-}
-int ahead_open(sqlite3_vfs*, const char* name, sqlite3_file* file, int flags, int* out_flags) {
-  int rc = SQLITE_OK;
-  TapFile& self = open_real(name, file, flags, out_flags, rc);
   // No exception may pass through SQLite. Without memory for it, nothing is read ahead.
-  if (rc == SQLITE_OK && self.kind == SQLITE_OPEN_MAIN_DB) self.window = new (std::nothrow) Window;
+  if (rc == SQLITE_OK && self->kind == SQLITE_OPEN_MAIN_DB)
+    self->pieces = new (std::nothrow) Pieces;
   return rc;
 }
 int tap_delete(sqlite3_vfs*, const char* name, int sync) {
@@ -262,26 +340,16 @@ int sink_full_pathname(sqlite3_vfs*, const char* name, int size, char* out) {
 
 }  // namespace
 
-namespace {
-void register_shim(sqlite3_vfs& vfs, decltype(sqlite3_vfs::xOpen) open, const std::string& name,
-                   void* self) {
+PageTap::PageTap() : name_(unique_vfs_name("tap")) {
   SEALANE_CHECK(sqlite3_initialize() == SQLITE_OK);
-  vfs.szOsFile = static_cast<int>(sizeof(TapFile)) + default_vfs()->szOsFile;
-  vfs.xOpen = open;
-  vfs.xDelete = tap_delete;
-  vfs.xAccess = tap_access;
-  vfs.xFullPathname = tap_full_pathname;
-  register_vfs(vfs, name, self);
+  vfs_.szOsFile = static_cast<int>(sizeof(TapFile)) + default_vfs()->szOsFile;
+  vfs_.xOpen = tap_open;
+  vfs_.xDelete = tap_delete;
+  vfs_.xAccess = tap_access;
+  vfs_.xFullPathname = tap_full_pathname;
+  register_vfs(vfs_, name_, this);
 }
-}  // namespace
-
-PageTap::PageTap() : name_(unique_vfs_name("tap")) { register_shim(vfs_, tap_open, name_, this); }
 PageTap::~PageTap() { sqlite3_vfs_unregister(&vfs_); }
-
-ReadAhead::ReadAhead() : name_(unique_vfs_name("ahead")) {
-  register_shim(vfs_, ahead_open, name_, this);
-}
-ReadAhead::~ReadAhead() { sqlite3_vfs_unregister(&vfs_); }
 
 void PageTap::read_database(std::int64_t offset, ByteSpan data) {
   if (offset == 0 && data.size() >= kMinPageSize) page_one_ = to_bytes(data);

@@ -2,8 +2,7 @@
 // SQLite VFS shims. PageTap and PageSink turn the backup API into a stream. The API copies pages 2,
 // 3, … in order and writes page 1 last; a stream needs page 1 first. So the page tap learns page 1
 // from the source as SQLite reads it, the page sink takes the copied pages, and both page ones are
-// compared at the end. Nothing is stored: memory is a few pages. ReadAhead is for a database that
-// nobody changes.
+// compared at the end. Nothing is stored: memory is a few pages.
 #include <sqlite3.h>
 
 #include <atomic>
@@ -16,7 +15,10 @@
 namespace sealane::backup {
 
 // Passes everything through to SQLite's default VFS, and keeps the last page 1 that was read: from
-// the database, or from its write-ahead log. Must outlive connections opened with name().
+// the database, or from its write-ahead log. Databases are read in larger pieces where their pages
+// are asked for in order, or against it: SQLite itself makes a call of the system for each page.
+// With any `PRAGMA mmap_size` but 0 it is lent the pages instead of copying them; nothing is
+// mapped. Memory: 512 KiB a connection. Must outlive connections opened with name().
 class PageTap {
  public:
   PageTap();
@@ -34,23 +36,6 @@ class PageTap {
   std::string name_;
   sqlite3_vfs vfs_{};
   Bytes page_one_;
-};
-
-// Passes everything through to SQLite's default VFS, but reads databases in larger pieces where
-// their pages are asked for in order, or against it: SQLite itself makes a call of the system for
-// each page.
-// REQUIRES: they do not change while they are open. Must outlive its connections.
-class ReadAhead {
- public:
-  ReadAhead();
-  ~ReadAhead();
-  ReadAhead(const ReadAhead&) = delete;
-  ReadAhead& operator=(const ReadAhead&) = delete;
-  const char* name() const { return name_.c_str(); }
-
- private:
-  std::string name_;
-  sqlite3_vfs vfs_{};
 };
 
 // A database that takes pages in ascending order and keeps none. Must outlive its connection.

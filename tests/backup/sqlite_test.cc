@@ -543,6 +543,51 @@ TEST_F(Sqlite, ReadsAheadOfPagesInAnyOrder) {
   }
 }
 
+// What was read ahead of a database is not what it is once somebody else has written to it.
+TEST_F(Sqlite, NothingReadAheadOutlivesItsTransaction) {
+  const std::string sums = "SELECT count(*) || ' ' || sum(k) || ' ' || sum(v) FROM t";
+  for (const char* mode : {"DELETE", "WAL"}) {
+    for (const char* lent : {"0", "1000000000"}) {
+      SCOPED_TRACE(std::string(mode) + ", mmap_size " + lent);
+      std::filesystem::remove(path("from"));
+      const Db writer = open_db(path("from"));
+      sql(writer, std::string("PRAGMA journal_mode = ") + mode +
+                      "; CREATE TABLE t(k INTEGER PRIMARY KEY, v, filler);"
+                      "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < "
+                      "2000) INSERT INTO t SELECT n, n, zeroblob(500) FROM c");
+      const PageTap tap;
+      sqlite3* raw = nullptr;
+      ASSERT_EQ(sqlite3_open_v2(path("from").c_str(), &raw, SQLITE_OPEN_READWRITE, tap.name()),
+                SQLITE_OK);
+      const Db reader(raw);
+      sql(reader, std::string("PRAGMA cache_size = 2; PRAGMA mmap_size = ") + lent);
+      for (const char* change :
+           {"UPDATE t SET v = v + 1 WHERE k % 100 = 0", "DELETE FROM t WHERE k % 3 = 0",
+            "PRAGMA wal_checkpoint(TRUNCATE)", "UPDATE t SET v = -v", "VACUUM",
+            "INSERT INTO t SELECT k + 5000, v, filler FROM t"}) {
+        SCOPED_TRACE(change);
+        const std::string before = value(reader, sums);
+        EXPECT_EQ(before, value(writer, sums));
+        // With a log both go on at once, and it may be brought into the file meanwhile.
+        const bool at_once =
+            std::string_view(mode) == "WAL" && !std::string(change).starts_with("P");
+        if (at_once) {
+          sql(reader, "BEGIN");
+          EXPECT_EQ(value(reader, sums), before);
+        }
+        sql(writer, change);
+        if (at_once) {
+          sql(writer, "PRAGMA wal_checkpoint(PASSIVE)");
+          EXPECT_EQ(value(reader, sums), before);
+          sql(reader, "COMMIT");
+        }
+        EXPECT_EQ(value(reader, sums), value(writer, sums));
+      }
+      EXPECT_EQ(value(reader, "PRAGMA integrity_check"), "ok");
+    }
+  }
+}
+
 TEST_F(Sqlite, ReadsTablesWhoseCollationOnlyTheApplicationKnows) {
   {
     const Db db = open_db(path("from"));
