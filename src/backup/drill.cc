@@ -23,7 +23,8 @@ Result<Outcome, Error> restore_and_compare(DirectoryRepository& repository,
                                            const Observer& observer) {
   const auto restored =
       run_restore(repository, snapshot, keys, target,
-                  {.overwrite = false, .compare = true, .threads = threads}, context, observer);
+                  {.overwrite = false, .compare = true, .recheck = true, .threads = threads},
+                  context, observer);
   if (!restored.has_value()) {
     if (!blames_snapshot(restored.error())) return restored.error();
     return Outcome{repo::ProofOutcome::kNotRestorable, restored.error().message, ""};

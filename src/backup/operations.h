@@ -101,10 +101,12 @@ Result<repo::Details, Error> check_contents(store::DirectoryRepository& reposito
 
 struct RestoreRequest {
   bool overwrite = false;  // a target that is not empty
-  // Hash every object before the first byte reaches the target; one that appears at once (see
-  // Target) is hashed on the way.
+  // Hash every object before the first byte reaches the target. What is written is hashed in any
+  // case, and compared at the end; for a target that appears at once (see Target) that is enough.
   bool check_first = true;
   bool compare = true;  // fingerprint of the target against the snapshot's
+  // As a drill does: hash the objects, too, where what is in them is hashed.
+  bool recheck = false;
   unsigned threads = 0;
 };
 struct RestoreResult {

@@ -47,7 +47,9 @@ Result<void, Error> check_not_forgotten(const SnapshotInfo& snapshot) {
                           " was forgotten: its objects are deleted, only its commit is kept"};
 }
 
-// One stream to a sink, compared with what the details say of it.
+// One stream to a sink, compared with what the details say of it: those are an object whose hash
+// was signed, and they have the hash of what is in the stream. That of the stream as it lies there
+// would tell no more of it; `verify` compares it.
 Result<void, Error> open_into(DirectoryRepository& repository, const SnapshotInfo& snapshot,
                               const repo::Details& details, std::size_t index,
                               const OpeningKeys& keys, flow::ByteSink& out, ObjectJob job,
@@ -178,9 +180,10 @@ Result<RestoreResult, Error> run_restore(DirectoryRepository& repository,
       SEALANE_TRY(
           const auto sink,
           target.open_stream({.name = stream.name, .format = stream.format, .hint = stream.hint}));
-      SEALANE_TRY(open_into(repository, snapshot, result.details, i, keys, *sink,
-                            {.hash_sealed = !check_first, .threads = request.threads}, context,
-                            observer, "restoring"));
+      SEALANE_TRY(
+          open_into(repository, snapshot, result.details, i, keys, *sink,
+                    {.hash_sealed = request.recheck && !check_first, .threads = request.threads},
+                    context, observer, "restoring"));
       SEALANE_TRY(sink->finish());
       result.plain_size += stream.plain_size;
     }
@@ -230,9 +233,8 @@ Result<repo::Details, Error> restore_stream(DirectoryRepository& repository,
   if (check_first) {
     SEALANE_TRY(check_objects(repository, snapshot, context, observer));
   }
-  SEALANE_TRY(open_into(repository, snapshot, details, index, keys, out,
-                        {.hash_sealed = !check_first, .threads = threads}, context, observer,
-                        "restoring"));
+  SEALANE_TRY(open_into(repository, snapshot, details, index, keys, out, {.threads = threads},
+                        context, observer, "restoring"));
   return details;
 }
 

@@ -192,6 +192,32 @@ class MainJob(Stage):
                                      self.path("recovery.key"), "--to", "sqlite:" + self.path("never.db"))
                 self.assertFalse(os.path.exists(self.path("never.db")))
 
+    def test_an_object_that_was_sealed_again(self):
+        """Nobody but a holder of the key can do it, and what is in it is what was signed: it is restored. But it is
+        not what was stored, so it is not proven."""
+        self.back_up()
+        name = self.objects()[0]
+        self.ok("open", "-i", self.path("recovery.key"), "-o", self.path("within"), name)
+        self.ok("seal", "-r", self.recipient, "-o", self.path("again"), self.path("within"))
+        self.assertEqual(os.path.getsize(self.path("again")), os.path.getsize(name))
+        os.replace(self.path("again"), name)
+        _, err = self.expect(30, "verify")
+        self.assertIn(os.path.basename(name), err)
+        for more in ("-o", self.path("plain")), ("--to", "sqlite:" + self.path("back.db")):
+            self.ok("restore", "latest", "-i", self.path("recovery.key"), *more)
+        rows = [sqlite3.connect(p).execute("SELECT * FROM orders ORDER BY id").fetchall()
+                for p in (self.database, self.path("back.db"))]
+        self.assertEqual(rows[0], rows[1])
+        out, err = self.expect(30, "drill", "-i", self.path("recovery.key"))
+        self.assertIn(os.path.basename(name), out + err)
+        # What is in it decides.
+        with open(self.path("within"), "ab") as file:
+            file.write(b"x")
+        self.ok("seal", "-r", self.recipient, "-o", self.path("again"), self.path("within"))
+        os.replace(self.path("again"), name)
+        self.expect(30, "restore", "latest", "-i", self.path("recovery.key"), "-o", self.path("other"))
+        self.assertFalse(os.path.exists(self.path("other")))
+
     def test_a_changed_commit_is_found(self):
         self.back_up()
         commit = self.objects(suffix="commit")[0]
