@@ -133,7 +133,7 @@ Result<int, Error> back_up_one(Context& context, const Flags& flags, const std::
       remember_heads(context, {store::head_of(repository.id(), result.snapshot)});
   if (!remembered.has_value()) context.console.warn(remembered.error().message);
   report(context, source, result);
-  int code = result.details.unreadable_count == 0 ? 0 : exit_code(ErrorKind::kSourceUnreadable);
+  int code = static_cast<int>(result.details.exit_status);
   if (flags.drill) {
     if (!result.details.fingerprint) {
       context.console.warn("no drill for " + result.details.source +

@@ -13,9 +13,10 @@ namespace sealane::app {
 namespace {
 
 constexpr const char* kExitCodes =
-    "Exit codes: 0 done; 1 failed; 2 usage; 3 done, but part of the source was unreadable; 10 "
-    "repository\n"
-    "missing; 11 locked; 12 wrong key; 20 refused; 21 pin mismatch; 30 verification failed; 130 "
+    "Exit codes: 0 done; 1 failed; 2 usage; 3 done, but part of the source was unreadable or "
+    "damaged;\n"
+    "10 repository missing; 11 locked; 12 wrong key; 20 refused; 21 pin mismatch; 30 verification "
+    "failed; 130 "
     "interrupted.";
 
 std::string footer(const Command& command) {

@@ -27,7 +27,7 @@ constexpr ExitStatus kExitStatus[] = {
     {0, "done"},
     {1, "failed; trying again may help"},
     {2, "usage: the request itself is wrong, and nothing was changed"},
-    {3, "done, but part of the source was unreadable"},
+    {3, "done, but part of the source was unreadable or damaged"},
     {10, "no repository there"},
     {11, "locked: somebody else is writing"},
     {12, "none of the given keys opens it"},

@@ -156,7 +156,9 @@ class Backup {
       if (details.unreadable.size() == repo::Details::kMaxUnreadable) break;
       details.unreadable.push_back({.path = item.path, .reason = item.reason});
     }
-    details.exit_status = unreadable.count == 0 ? 0 : 3;
+    const auto warnings = source.warnings();
+    for (const std::string& warning : warnings) observer_.warning(warning);
+    details.exit_status = unreadable.count == 0 && warnings.empty() ? 0 : 3;
     details.finished = now();
     if (const auto fit = repo::check(details); !fit.has_value()) {
       return Error{.kind = ErrorKind::kFailed,

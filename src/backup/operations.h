@@ -105,7 +105,8 @@ struct RestoreRequest {
   // case, and compared at the end; for a target that appears at once (see Target) that is enough.
   bool check_first = true;
   bool compare = true;  // fingerprint of the target against the snapshot's
-  // As a drill does: hash the objects, too, where what is in them is hashed.
+  // As a drill does: hash the objects, too, where what is in them is hashed; and check the target's
+  // soundness where the host says that its source was sound (kSoundness).
   bool recheck = false;
   unsigned threads = 0;
 };

@@ -174,6 +174,11 @@ Result<RestoreResult, Error> run_restore(DirectoryRepository& repository,
   }
   const auto& expected = result.details.fingerprint;
   if (request.compare && expected) target.expect_fingerprint(expected->level);
+  const auto soundness = result.details.properties.find(kSoundness);
+  if (!request.recheck && soundness != result.details.properties.end() &&
+      soundness->second == kSound) {
+    target.expect_sound();
+  }
   const auto filled = [&]() -> Result<void, Error> {
     for (std::size_t i = 0; i < result.details.streams.size(); ++i) {
       const repo::StreamDetails& stream = result.details.streams[i];

@@ -40,6 +40,11 @@ struct UnreadableParts {
 // tool ended with status 0. A tool that failed gives an error, never an end.
 using DumpStream = flow::ByteSource;
 
+// Property of the details: what the source's own check of itself said in the moment of the backup,
+// kSound or what is wrong. Absent where there is none, or it was not made.
+inline constexpr const char* kSoundness = "soundness";
+inline constexpr std::string_view kSound = "ok";
+
 // One moment of a source. The moment stays open (exported snapshot, copied pages) until destroyed.
 class SourceSnapshot {
  public:
@@ -58,6 +63,8 @@ class SourceSnapshot {
   // For details: "tool" → "pg_dump (PostgreSQL) 15.18", "server" → "15.18", …
   virtual std::map<std::string, std::string> properties() const = 0;
   virtual UnreadableParts unreadable() const { return {}; }  // after the last stream
+  // After fingerprint(): what is wrong with the source though all of it was read, a sentence each.
+  virtual std::vector<std::string> warnings() const { return {}; }
 
  protected:
   FingerprintLevel level_ = FingerprintLevel::kContent;
@@ -82,6 +89,8 @@ class Target {
     level_ = level;
     expected_ = true;
   }
+  // The source was sound by its own check, so the same bytes need no check of it here.
+  void expect_sound() { known_sound_ = true; }
   // Whether a stream of this format can be restored here. Asked of every stream before clear(), so
   // that a mistaken snapshot costs nothing.
   virtual bool takes(std::string_view format) const = 0;
@@ -115,6 +124,7 @@ class Target {
  protected:
   FingerprintLevel level_ = FingerprintLevel::kContent;
   bool expected_ = false;
+  bool known_sound_ = false;
 };
 
 // A target of our own for a drill: a private server or folder below `directory` (mode 0700), on a

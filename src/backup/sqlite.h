@@ -4,8 +4,9 @@
 // Source: one read transaction, held from open to destruction, so pages and fingerprint are of one
 // moment. Pages leave through the backup API without a copy on disk. A database in WAL mode can be
 // written meanwhile (its log grows until we are done); with a rollback journal, writers wait.
+// With the rows, PRAGMA quick_check is asked (kSoundness).
 // Target: a temporary file beside PATH, then renamed over PATH. Where it will be compared, that
-// happens first, together with PRAGMA quick_check.
+// happens first, together with PRAGMA quick_check unless expect_sound() spares it.
 #include <chrono>
 
 #include "backup/source.h"

@@ -218,6 +218,39 @@ class MainJob(Stage):
         self.expect(30, "restore", "latest", "-i", self.path("recovery.key"), "-o", self.path("other"))
         self.assertFalse(os.path.exists(self.path("other")))
 
+    def test_a_database_that_is_damaged_is_backed_up_with_a_warning(self):
+        with sqlite3.connect(self.database) as database:
+            database.execute("CREATE INDEX by_name ON orders (name)")
+        root, = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'by_name'").fetchone()
+        size, = database.execute("PRAGMA page_size").fetchone()
+        database.close()
+        with open(self.database, "r+b") as file:
+            file.seek((root - 1) * size)
+            file.write(b"\x7f" * size)
+        _, err = self.back_up(code=3)
+        self.assertIn("damaged", err)
+        self.assertIn("REINDEX", err)
+        key = ("-i", self.path("recovery.key"))
+        self.assertEqual([s["exit_status"] for s in self.snapshots(*key)], [3])
+        _, err = self.expect(30, "restore", "latest", *key, "--to", "sqlite:" + self.path("back.db"))
+        self.assertIn("--no-compare", err)
+        self.assertFalse(os.path.exists(self.path("back.db")))
+        self.ok("restore", "latest", *key, "--to", "sqlite:" + self.path("back.db"), "--no-compare")
+        with open(self.database, "rb") as ours, open(self.path("back.db"), "rb") as back:
+            self.assertEqual(ours.read(), back.read())
+        self.expect(30, "drill", *key)
+        # Its rows are there, and mending it ends the warning.
+        with sqlite3.connect(self.database) as database:
+            database.execute("PRAGMA writable_schema = ON")
+            database.execute("DELETE FROM sqlite_schema WHERE name = 'by_name'")
+        database.close()
+        with sqlite3.connect(self.database) as database:
+            database.execute("VACUUM")
+        database.close()
+        self.back_up()
+        out, _ = self.ok("drill", *key)
+        self.assertIn("Proven", out)
+
     def test_a_changed_commit_is_found(self):
         self.back_up()
         commit = self.objects(suffix="commit")[0]

@@ -514,6 +514,55 @@ TEST_F(Sqlite, ADamagedPageFarInEndsTheFingerprint) {
   EXPECT_FALSE(std::filesystem::exists(path("to")));
 }
 
+TEST_F(Sqlite, SaysWhatItsOwnCheckFound) {
+  make(path("from"));
+  {
+    auto source = open_sqlite_source(path("from"), context_);
+    source.value()->set_fingerprint_level(FingerprintLevel::kStructure);
+    ASSERT_TRUE(source.value()->fingerprint());
+    EXPECT_FALSE(source.value()->properties().contains(kSoundness));
+  }
+  {
+    auto source = open_sqlite_source(path("from"), context_);
+    ASSERT_TRUE(source.value()->fingerprint());
+    EXPECT_EQ(source.value()->properties().at(kSoundness), kSound);
+    EXPECT_TRUE(source.value()->warnings().empty());
+  }
+  // No row is read from an index, so only the check finds what is wrong with it.
+  const Db db = open_db(path("from"));
+  const auto root = std::stoul(value(db,
+                                     "SELECT rootpage FROM sqlite_schema WHERE name = "
+                                     "'orders_name'"));
+  {
+    std::fstream file(path("from"), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>((root - 1) * 4096));
+    file << std::string(4096, '\x7f');
+  }
+  auto source = open_sqlite_source(path("from"), context_);
+  const auto bytes = dump(*source.value());
+  ASSERT_TRUE(bytes) << bytes.error().message;
+  const auto print = source.value()->fingerprint();
+  ASSERT_TRUE(print) << print.error().message;
+  EXPECT_TRUE(source.value()->properties().at(kSoundness).starts_with("Page "))
+      << source.value()->properties().at(kSoundness);
+  ASSERT_EQ(source.value()->warnings().size(), 1U);
+  EXPECT_NE(source.value()->warnings()[0].find("damaged"), std::string::npos);
+  // Where it is compared, it is checked, unless the source is known to have been sound.
+  for (const bool known : {false, true}) {
+    auto target = open_sqlite_target(path(known ? "known" : "unknown"), context_);
+    target.value()->expect_fingerprint(FingerprintLevel::kContent);
+    if (known) target.value()->expect_sound();
+    const auto restored = restore(*source.value(), bytes.value(), *target.value());
+    EXPECT_EQ(restored.has_value(), known);
+    if (!restored) {
+      EXPECT_EQ(restored.error().kind, ErrorKind::kVerificationFailed);
+      EXPECT_NE(restored.error().message.find("--no-compare"), std::string::npos);
+    }
+  }
+  EXPECT_FALSE(std::filesystem::exists(path("unknown")));
+  EXPECT_TRUE(std::filesystem::exists(path("known")));
+}
+
 TEST_F(Sqlite, CancellationStopsTheFingerprintOfALargeTable) {
   sql(open_db(path("from")), kManyRows);
   auto source = open_sqlite_source(path("from"), context_);
