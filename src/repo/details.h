@@ -32,7 +32,8 @@ struct Details {
   std::string sealane;  // version of the writer
   WallTime started{};   // whole seconds, host clock
   WallTime finished{};
-  std::uint64_t exit_status = 0;  // of the backup: 0, or 3 when part of the source was unreadable or damaged
+  std::uint64_t exit_status = 0;  // of the backup: 0, or 3: the source was unreadable in part, or
+                                  // damaged
   std::vector<StreamDetails> streams;
   std::optional<Fingerprint> fingerprint;
   std::uint64_t unreadable_count = 0;
