@@ -1,17 +1,14 @@
 #include "backup/sqlite.h"
 
-#include <poll.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <bit>
 #include <cerrno>
 #include <cstring>
 
-#include "backup/blake3_writer.h"
-#include "backup/fingerprint.h"
-#include "backup/sql_identifier.h"
+#include "backup/sqlite_connection.h"
+#include "backup/sqlite_fingerprint.h"
 #include "backup/sqlite_vfs.h"
 #include "backup/url.h"
 #include "base/byte_reader.h"
@@ -24,365 +21,15 @@
 namespace sealane::backup {
 namespace {
 
-constexpr std::chrono::milliseconds kBusyPause{25};
-constexpr int kCancelCheckInterval = 10'000;   // virtual machine steps
 constexpr std::size_t kCopyStep = 256 * 1024;  // bytes copied by one call of the backup API
 constexpr int kSinkCachePages = 16;            // the sink's cache only sorts
 constexpr std::int64_t kPendingByte =
     0x40000000;  // its page is never used; the file format says so
 constexpr std::string_view kFormat = "sqlite3";
-constexpr const char* kHashRow = "sealane_hash_row";
 
 Error failed(std::string message) { return {ErrorKind::kFailed, std::move(message)}; }
 
-struct Closer {
-  void operator()(sqlite3* db) const { sqlite3_close_v2(db); }
-  void operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
-  void operator()(sqlite3_backup* backup) const { sqlite3_backup_finish(backup); }
-};
-using Handle = std::unique_ptr<sqlite3, Closer>;
-using StatementHandle = std::unique_ptr<sqlite3_stmt, Closer>;
-using BackupHandle = std::unique_ptr<sqlite3_backup, Closer>;
-
-// SQLite would read "file:…" as a URI of its own.
-std::string plain_name(const std::string& path) {
-  return path.starts_with('/') ? path : "./" + path;
-}
-
-// One connection to a file, with what its callbacks need. Stays where it is. Used by one thread at
-// a time, so SQLite's own mutexes are off; they cost half of a fingerprint's time.
-class Connection {
- public:
-  Connection(std::string path, DriverContext& context, SqliteOptions options)
-      : path_(std::move(path)), cancel_(context.cancel), options_(options) {}
-  Connection(const Connection&) = delete;
-  Connection& operator=(const Connection&) = delete;
-
-  // `name`: a path or URI. `vfs`: a PageTap's, or null.
-  Result<void, Error> open(const std::string& name, int flags, const char* vfs) {
-    sqlite3* raw = nullptr;
-    const int rc = sqlite3_open_v2(name.c_str(), &raw, flags | SQLITE_OPEN_NOMUTEX, vfs);
-    db_.reset(raw);
-    if (rc != SQLITE_OK) return error(rc);
-    sqlite3_extended_result_codes(raw, 1);
-    sqlite3_busy_handler(raw, &Connection::on_busy, this);
-    sqlite3_progress_handler(raw, kCancelCheckInterval, &Connection::on_progress, this);
-    // A file may come from anybody: its views, triggers and defaults must not do anything.
-    sqlite3_db_config(raw, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
-    sqlite3_db_config(raw, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
-    // Tables with a collation of the application can be read without it; nothing is sorted by it.
-    sqlite3_collation_needed(raw, nullptr, &Connection::on_collation);
-    // Sorting must not spill plaintext to a temporary file.
-    SEALANE_TRY(run("PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON"));
-    // Of a real mapping a disk that fails would kill us.
-    return run(vfs != nullptr ? "PRAGMA mmap_size = 2147418112" : "PRAGMA mmap_size = 0");
-  }
-
-  Result<void, Error> run(const char* sql) {
-    const int rc = sqlite3_exec(db_.get(), sql, nullptr, nullptr, nullptr);
-    if (rc != SQLITE_OK) return error(rc);
-    return success();
-  }
-
-  Error error(int rc) const {
-    const std::string shown = printable(path_);
-    const std::string detail = db_ ? sqlite3_errmsg(db_.get()) : sqlite3_errstr(rc);
-    switch (rc & 0xff) {
-      case SQLITE_INTERRUPT:
-        return flow::interrupted();
-      case SQLITE_BUSY:
-      case SQLITE_LOCKED:
-        if (cancel_.cancelled()) return flow::interrupted();
-        return {ErrorKind::kLocked, "another program keeps the SQLite database " + shown +
-                                        " locked for more than " +
-                                        std::to_string(options_.busy_timeout.count()) +
-                                        " ms; try again when its transaction is over"};
-      case SQLITE_NOTADB:
-        return failed(shown + " is not a SQLite database, or it is encrypted");
-      case SQLITE_CORRUPT:
-        return failed("the SQLite database " + shown + " is damaged (" + printable(detail) +
-                      "); `sqlite3 FILE .recover` may save its rows, and file:PATH backs it up as "
-                      "it is");
-      case SQLITE_CANTOPEN:
-      case SQLITE_READONLY:
-        return failed("cannot open the SQLite database " + shown + " (" + printable(detail) +
-                      "); run as a user who may write to it and its folder, where SQLite keeps "
-                      "its locks and logs");
-      default: {
-        std::string message = "cannot read the SQLite database " + shown + ": " + printable(detail);
-        const int code = db_ ? sqlite3_system_errno(db_.get()) : 0;
-        if ((rc & 0xff) == SQLITE_IOERR && code != 0)
-          message += std::string(" (") + std::strerror(code) + ")";
-        return failed(std::move(message));
-      }
-    }
-  }
-
-  sqlite3* get() const { return db_.get(); }
-  const std::string& path() const { return path_; }
-  flow::Cancellation& cancel() const { return cancel_; }
-
- private:
-  // Waits a little and says whether to try again.
-  static int on_busy(void* argument, int tries) {
-    const auto& self = *static_cast<const Connection*>(argument);
-    if (tries * kBusyPause >= self.options_.busy_timeout) return 0;
-    pollfd wake{.fd = self.cancel_.descriptor(), .events = POLLIN, .revents = 0};
-    ::poll(&wake, 1, static_cast<int>(kBusyPause.count()));
-    return self.cancel_.cancelled() ? 0 : 1;
-  }
-  static int on_progress(void* argument) {
-    return static_cast<const Connection*>(argument)->cancel_.cancelled() ? 1 : 0;
-  }
-  static int compare_bytes(void*, int a_size, const void* a, int b_size, const void* b) {
-    return as_text({static_cast<const std::byte*>(a), static_cast<std::size_t>(a_size)})
-        .compare(as_text({static_cast<const std::byte*>(b), static_cast<std::size_t>(b_size)}));
-  }
-  static void on_collation(void*, sqlite3* db, int encoding, const char* name) {
-    sqlite3_create_collation(db, name, encoding, nullptr, &Connection::compare_bytes);
-  }
-
-  std::string path_;
-  flow::Cancellation& cancel_;
-  SqliteOptions options_;
-  Handle db_;
-};
-
-class Statement {
- public:
-  static Result<Statement, Error> prepare(const Connection& connection, const std::string& sql) {
-    sqlite3_stmt* raw = nullptr;
-    const int rc = sqlite3_prepare_v2(connection.get(), sql.c_str(), -1, &raw, nullptr);
-    if (rc != SQLITE_OK) return connection.error(rc);
-    return Statement(connection, raw);
-  }
-  // REQUIRES: `text` outlives the statement.
-  void bind(int index, const std::string& text) {
-    SEALANE_CHECK(sqlite3_bind_text64(handle_.get(), index, text.data(), text.size(), SQLITE_STATIC,
-                                      SQLITE_UTF8) == SQLITE_OK);
-  }
-  Result<bool, Error> step() {  // false: no more rows
-    const int rc = sqlite3_step(handle_.get());
-    if (rc == SQLITE_ROW) return true;
-    if (rc == SQLITE_DONE) return false;
-    return connection_->error(rc);
-  }
-  sqlite3_stmt* get() const { return handle_.get(); }
-  int columns() const { return sqlite3_column_count(handle_.get()); }
-  std::int64_t integer(int column) const { return sqlite3_column_int64(handle_.get(), column); }
-  std::string_view text(int column) const {
-    const void* data = sqlite3_column_text(handle_.get(), column);
-    const int size = sqlite3_column_bytes(handle_.get(), column);
-    return {static_cast<const char*>(data), data == nullptr ? 0 : static_cast<std::size_t>(size)};
-  }
-  // Valid until the next step(); for the thread that steps.
-  sqlite3_value* raw(int column) const { return sqlite3_column_value(handle_.get(), column); }
-
- private:
-  Statement(const Connection& connection, sqlite3_stmt* raw)
-      : connection_(&connection), handle_(raw) {}
-  const Connection* connection_;
-  StatementHandle handle_;
-};
-
-Result<std::string, Error> single_value(const Connection& connection, const std::string& sql) {
-  SEALANE_TRY(auto statement, Statement::prepare(connection, sql));
-  SEALANE_TRY(const bool row, statement.step());
-  return row ? std::string(statement.text(0)) : std::string();
-}
-
-// ---- Fingerprint
-
-// Hashes rows of typed values; docs/protocol/fingerprint.md, section 3, has the table.
-class RowHasher {
- public:
-  // `utf8`: text is stored so; others are converted.
-  explicit RowHasher(bool utf8) : utf8_(utf8) {}
-  // `value` is good until the statement moves on.
-  void add(sqlite3_value* value) {
-    switch (sqlite3_value_type(value)) {
-      case SQLITE_NULL:
-        return put(Tag::kNull);
-      case SQLITE_INTEGER:
-        return put(Tag::kInteger, static_cast<std::uint64_t>(sqlite3_value_int64(value)));
-      case SQLITE_FLOAT:
-        return put(Tag::kReal, std::bit_cast<std::uint64_t>(sqlite3_value_double(value)));
-      case SQLITE_TEXT: {
-        // Its bytes as they lie there, where nothing is to be converted.
-        const void* text = utf8_ ? sqlite3_value_blob(value) : sqlite3_value_text(value);
-        return put(Tag::kText, text, sqlite3_value_bytes(value));
-      }
-      default: {
-        const void* blob = sqlite3_value_blob(value);
-        return put(Tag::kBlob, blob, sqlite3_value_bytes(value));
-      }
-    }
-  }
-  void end_row() { ++count_; }
-  Fingerprint::Item finish(std::string name) {
-    return {std::move(name), count_, to_hex(hash_.finish())};
-  }
-
-  // The function kHashRow(POINTER, value, …) in SQL. SQLite hands over a row's values in one call;
-  // fetched one by one by sqlite3_column_value(), they cost half as much again.
-  static int register_function(sqlite3* db) {
-    // Of no use to a schema, which anybody may have written.
-    return sqlite3_create_function_v2(db, kHashRow, -1, SQLITE_UTF8 | SQLITE_DIRECTONLY, nullptr,
-                                      &RowHasher::on_row, nullptr, nullptr, nullptr);
-  }
-  // REQUIRES: the hasher outlives the statement.
-  int bind(sqlite3_stmt* statement) {
-    return sqlite3_bind_pointer(statement, 1, this, kPointerType, nullptr);
-  }
-
- private:
-  static constexpr const char* kPointerType = "sealane row hasher";
-
-  // No exception may pass through SQLite.
-  static void on_row(sqlite3_context* context, int count, sqlite3_value** values) noexcept {
-    auto* self = count < 1
-                     ? nullptr
-                     : static_cast<RowHasher*>(sqlite3_value_pointer(values[0], kPointerType));
-    if (self == nullptr)
-      return sqlite3_result_error(context, "this function is not for others", -1);
-    for (int i = 1; i < count; ++i) self->add(values[i]);
-    self->end_row();
-  }
-
-  enum class Tag : std::uint8_t { kNull, kInteger, kReal, kText, kBlob };
-
-  void put(Tag tag) {
-    const auto byte = static_cast<std::byte>(tag);
-    hash_.write(ByteSpan(&byte, 1));
-  }
-  void put(Tag tag, std::uint64_t number) {
-    ByteArray<9> encoded;
-    encoded[0] = static_cast<std::byte>(tag);
-    store_integer(MutableByteSpan(encoded).subspan(1), number);
-    hash_.write(encoded);
-  }
-  void put(Tag tag, const void* data, int size) {
-    const auto count = data == nullptr ? 0 : static_cast<std::size_t>(size);
-    put(tag, count);
-    hash_.write({static_cast<const std::byte*>(data), count});
-  }
-
-  const bool utf8_;
-  std::uint64_t count_ = 0;
-  Blake3Writer hash_;  // a third of SHA-256's time
-};
-
-// Hashes the rows in the order in which they come out.
-Result<Fingerprint::Item, Error> hash_rows(const Connection& connection, std::string name,
-                                           const std::string& sql, bool utf8) {
-  SEALANE_TRY(auto statement, Statement::prepare(connection, sql));
-  const int columns = statement.columns();
-  RowHasher hasher(utf8);
-  for (;;) {
-    SEALANE_TRY(const bool row, statement.step());
-    if (!row) return hasher.finish(std::move(name));
-    for (int i = 0; i < columns; ++i) hasher.add(statement.raw(i));
-    hasher.end_row();
-  }
-}
-
-struct Columns {
-  std::string list;
-  int count = 0;
-};
-// The stored columns of a table in order. Virtual generated columns are computed, not stored.
-Result<Columns, Error> column_list(const Connection& connection, const std::string& table) {
-  SEALANE_TRY(auto statement,
-              Statement::prepare(
-                  connection, "SELECT name FROM pragma_table_xinfo(?1, 'main') WHERE hidden <> 2"));
-  statement.bind(1, table);
-  Columns columns;
-  for (;;) {
-    SEALANE_TRY(const bool row, statement.step());
-    if (!row) return columns;
-    if (columns.count++ > 0) columns.list += ", ";
-    columns.list += quoted_identifier(statement.text(0));
-  }
-}
-
-Result<Fingerprint::Item, Error> hash_table(const Connection& connection, const std::string& table,
-                                            bool utf8) {
-  SEALANE_TRY(const Columns columns, column_list(connection, table));
-  // NOT INDEXED: the rows of the table itself, in key order, not those that an index claims.
-  const std::string from = " FROM main." + quoted_identifier(table) + " NOT INDEXED";
-  // A function takes fewer arguments than a table may have columns.
-  if (columns.count >= sqlite3_limit(connection.get(), SQLITE_LIMIT_FUNCTION_ARG, -1)) {
-    return hash_rows(connection, table, "SELECT " + columns.list + from, utf8);
-  }
-  RowHasher hasher(utf8);
-  SEALANE_TRY(auto statement,
-              Statement::prepare(connection, std::string("SELECT ") + kHashRow + "(?1, " +
-                                                 columns.list + ")" + from));
-  SEALANE_CHECK(hasher.bind(statement.get()) == SQLITE_OK);
-  for (;;) {
-    // One scan without a sorter: a row is hashed when its turn has come.
-    SEALANE_TRY(const bool row, statement.step());
-    if (!row) return hasher.finish(table);
-  }
-}
-
-Result<Fingerprint, Error> fingerprint_of(const Connection& connection, FingerprintLevel level) {
-  // Tables with pages of their own: no views, and of virtual tables the shadow tables.
-  std::vector<std::string> tables;
-  {
-    SEALANE_TRY(auto statement, Statement::prepare(connection,
-                                                   "SELECT name FROM main.sqlite_schema WHERE "
-                                                   "type = 'table' AND rootpage > 0"));
-    for (;;) {
-      SEALANE_TRY(const bool row, statement.step());
-      if (!row) break;
-      tables.emplace_back(statement.text(0));
-    }
-  }
-  if (const int rc = RowHasher::register_function(connection.get()); rc != SQLITE_OK) {
-    return connection.error(rc);
-  }
-  std::vector<Fingerprint::Item> items;
-  // No table of an application can be called sqlite_….
-  SEALANE_TRY(const std::string encoding, single_value(connection, "PRAGMA main.encoding"));
-  const bool utf8 = encoding == "UTF-8";
-  SEALANE_TRY(auto header, hash_rows(connection, "sqlite_header",
-                                     "SELECT (SELECT user_version FROM pragma_user_version), "
-                                     "(SELECT application_id FROM pragma_application_id), "
-                                     "(SELECT encoding FROM pragma_encoding)",
-                                     utf8));
-  items.push_back(std::move(header));
-  SEALANE_TRY(auto schema,
-              hash_rows(connection, "sqlite_schema",
-                        "SELECT type, name, tbl_name, sql FROM main.sqlite_schema ORDER BY "
-                        "type, name, tbl_name, sql",
-                        utf8));
-  items.push_back(std::move(schema));
-  for (const std::string& table : tables) {
-    if (level == FingerprintLevel::kStructure) {
-      SEALANE_TRY(auto rows, Statement::prepare(connection, "SELECT count(*) FROM main." +
-                                                                quoted_identifier(table)));
-      SEALANE_TRY(const bool row, rows.step());
-      SEALANE_CHECK(row);
-      items.push_back({table, static_cast<std::uint64_t>(rows.integer(0)), ""});
-      continue;
-    }
-    SEALANE_TRY(auto item, hash_table(connection, table, utf8));
-    items.push_back(std::move(item));
-  }
-  return at_level(make_fingerprint("sqlite", FingerprintLevel::kContent, std::move(items)), level);
-}
-
-// Of every page, and of what columns promise of their values; not whether an index has what its
-// table has. The first thing that is wrong, else kSound.
-Result<std::string, Error> check_pages(const Connection& connection) {
-  constexpr std::size_t kShown = 200;
-  constexpr std::string_view kHead = "*** in database main ***\n";
-  SEALANE_TRY(const std::string answer, single_value(connection, "PRAGMA quick_check(1)"));
-  std::string_view verdict = answer;
-  if (verdict.starts_with(kHead)) verdict.remove_prefix(kHead.size());
-  return printable(verdict.substr(0, verdict.find('\n')), kShown);
-}
+using BackupHandle = std::unique_ptr<sqlite3_backup, SqliteCloser>;
 
 // ---- Source
 
@@ -391,7 +38,7 @@ struct SourceDatabase {
   SourceDatabase(std::string path, DriverContext& context, SqliteOptions options)
       : connection(std::move(path), context, options) {}
   PageTap tap;  // outlives the connection
-  Connection connection;
+  SqliteConnection connection;
   std::uint32_t page_size = 0;
   std::uint32_t page_count = 0;
   std::map<std::string, std::string> properties;
@@ -480,7 +127,7 @@ class PageStream final : public DumpStream {
 
   std::shared_ptr<SourceDatabase> source_;
   std::optional<PageSink> sink_;  // outlives the connection that writes to it
-  Handle copy_;
+  SqliteHandle copy_;
   BackupHandle backup_;
   std::optional<Error> failure_;
 };
@@ -496,10 +143,10 @@ class SqliteSource final : public SourceSnapshot {
     return std::unique_ptr<DumpStream>(std::move(stream));
   }
   Result<std::optional<Fingerprint>, Error> fingerprint() override {
-    const Connection& connection = source_->connection;
-    SEALANE_TRY(auto result, fingerprint_of(connection, level_));
+    const SqliteConnection& connection = source_->connection;
+    SEALANE_TRY(auto result, sqlite_fingerprint(connection, level_));
     if (level_ == FingerprintLevel::kContent) {
-      SEALANE_TRY(const std::string verdict, check_pages(connection));
+      SEALANE_TRY(const std::string verdict, sqlite_soundness(connection));
       source_->properties[kSoundness] = verdict;
       if (verdict != kSound) {
         warnings_.push_back("SQLite finds the database " + printable(connection.path()) +
@@ -577,7 +224,7 @@ class SqliteTarget final : public Target {
   Result<void, Error> finish() override {
     SEALANE_CHECK(file_ != nullptr);
     // Held locked over the rename, so nobody writes to the old database any more.
-    Connection old(path_, context_, options_);
+    SqliteConnection old(path_, context_, options_);
     if (replaces_) {
       SEALANE_TRY(retire(old));
       SEALANE_TRY(keep_owner_and_mode());
@@ -592,10 +239,10 @@ class SqliteTarget final : public Target {
 
   Result<std::optional<Fingerprint>, Error> fingerprint() override {
     if (found_) return std::exchange(found_, std::nullopt);
-    Connection connection(path_, context_, options_);
-    SEALANE_TRY(connection.open(plain_name(path_), SQLITE_OPEN_READWRITE, nullptr));
+    SqliteConnection connection(path_, context_, options_);
+    SEALANE_TRY(connection.open(sqlite_name(path_), SQLITE_OPEN_READWRITE, nullptr));
     SEALANE_TRY(connection.run("PRAGMA query_only = ON; BEGIN"));
-    SEALANE_TRY(auto result, fingerprint_of(connection, level_));
+    SEALANE_TRY(auto result, sqlite_fingerprint(connection, level_));
     return std::optional<Fingerprint>(std::move(result));
   }
 
@@ -635,25 +282,25 @@ class SqliteTarget final : public Target {
   }
 
   // Immutable: no locks and no log beside a file that nobody else knows.
-  Result<void, Error> open_temporary(Connection& connection, const PageTap& tap) {
+  Result<void, Error> open_temporary(SqliteConnection& connection, const PageTap& tap) {
     return connection.open(
-        "file:" + percent_encode_path(plain_name(file_->temporary_path())) + "?immutable=1",
+        "file:" + percent_encode_path(sqlite_name(file_->temporary_path())) + "?immutable=1",
         SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, tap.name());
   }
 
   Result<void, Error> read_rows() {
     const PageTap tap;
-    Connection connection("to restore", context_, options_);
+    SqliteConnection connection("to restore", context_, options_);
     SEALANE_TRY(open_temporary(connection, tap));
-    SEALANE_TRY(found_, fingerprint_of(connection, level_));
+    SEALANE_TRY(found_, sqlite_fingerprint(connection, level_));
     return success();
   }
 
   Result<void, Error> check_soundness() {
     const PageTap tap;
-    Connection connection("to restore", context_, options_);
+    SqliteConnection connection("to restore", context_, options_);
     SEALANE_TRY(open_temporary(connection, tap));
-    SEALANE_TRY(const std::string verdict, check_pages(connection));
+    SEALANE_TRY(const std::string verdict, sqlite_soundness(connection));
     if (verdict != kSound) {
       return Error{ErrorKind::kVerificationFailed,
                    "the restored SQLite database is damaged (" + verdict +
@@ -665,11 +312,11 @@ class SqliteTarget final : public Target {
 
   // Brings what is in the old database's log into it, and locks it. Whatever cannot be opened as a
   // database has no log worth keeping.
-  Result<void, Error> retire(Connection& old) {
+  Result<void, Error> retire(SqliteConnection& old) {
     const auto fatal = [](const Error& error) {
       return error.kind == ErrorKind::kLocked || error.kind == ErrorKind::kInterrupted;
     };
-    auto opened = old.open(plain_name(path_), SQLITE_OPEN_READWRITE, nullptr);
+    auto opened = old.open(sqlite_name(path_), SQLITE_OPEN_READWRITE, nullptr);
     if (opened.has_value()) opened = old.run("PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE");
     if (!opened.has_value() && fatal(opened.error())) return opened;
     return success();
@@ -732,23 +379,23 @@ Result<std::unique_ptr<SourceSnapshot>, Error> open_sqlite_source(const std::str
     return Error{ErrorKind::kUsage, printable(path) + " is not a regular file"};
   }
   auto source = std::make_shared<SourceDatabase>(path, context, options);
-  Connection& connection = source->connection;
+  SqliteConnection& connection = source->connection;
   // Read-write, since SQLite may have to roll back what a crashed program left; query_only below.
-  SEALANE_TRY(connection.open(plain_name(path), SQLITE_OPEN_READWRITE, source->tap.name()));
+  SEALANE_TRY(connection.open(sqlite_name(path), SQLITE_OPEN_READWRITE, source->tap.name()));
   SEALANE_TRY(connection.run("PRAGMA query_only = ON; BEGIN"));
   // The first read takes the lock; from here on nothing changes for us.
   SEALANE_TRY(const std::string tables,
-              single_value(connection, "SELECT count(*) FROM main.sqlite_schema"));
+              sqlite_value(connection, "SELECT count(*) FROM main.sqlite_schema"));
   const auto number = [&](const char* sql) -> Result<std::uint32_t, Error> {
-    SEALANE_TRY(auto statement, Statement::prepare(connection, sql));
+    SEALANE_TRY(auto statement, SqliteStatement::prepare(connection, sql));
     SEALANE_TRY(const bool row, statement.step());
     SEALANE_CHECK(row);
     return static_cast<std::uint32_t>(statement.integer(0));
   };
   SEALANE_TRY(source->page_size, number("PRAGMA main.page_size"));
   SEALANE_TRY(source->page_count, number("PRAGMA main.page_count"));
-  SEALANE_TRY(const std::string journal, single_value(connection, "PRAGMA main.journal_mode"));
-  SEALANE_TRY(const std::string encoding, single_value(connection, "PRAGMA main.encoding"));
+  SEALANE_TRY(const std::string journal, sqlite_value(connection, "PRAGMA main.journal_mode"));
+  SEALANE_TRY(const std::string encoding, sqlite_value(connection, "PRAGMA main.encoding"));
   source->properties = {{"tool", std::string("SQLite ") + sqlite3_libversion()},
                         {"page_size", std::to_string(source->page_size)},
                         {"page_count", std::to_string(source->page_count)},

@@ -1,0 +1,18 @@
+#pragma once
+// What is said of a SQLite database: docs/protocol/fingerprint.md, section 3.
+#include <string>
+
+#include "backup/fingerprint.h"
+#include "backup/sqlite_connection.h"
+
+namespace sealane::backup {
+
+// In the connection's transaction.
+Result<Fingerprint, Error> sqlite_fingerprint(const SqliteConnection& connection,
+                                              FingerprintLevel level);
+
+// Of every page, and of what columns promise of their values; not whether an index has what its
+// table has. The first thing that is wrong, else kSound.
+Result<std::string, Error> sqlite_soundness(const SqliteConnection& connection);
+
+}  // namespace sealane::backup
