@@ -122,7 +122,6 @@ class LegacyPeer final : public Endpoint {
   bool probing_ = false;
   bool own_finished_ = false;
   bool remote_finished_ = false;
-  bool pinged_ = false;
   std::size_t min_ = 147;
   std::size_t max_ = 0;
   std::uint32_t iteration_ = 0;
