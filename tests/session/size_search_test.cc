@@ -223,8 +223,8 @@ TEST(SizeSearch, AFloodOfQuestionsIsAnsweredWithinLimits) {
     const std::uint64_t dropped = both.a.dropped(DropReason::kNegotiation);
     std::size_t answered = 0;
     std::size_t asked = 0;
-    both.link.tap([&](int from, Bytes& datagram) {
-      if (datagram.size() == size + Session::kPacketOverhead) ++(from == 0 ? answered : asked);
+    both.link.tap([&, wanted = size](int from, Bytes& datagram) {
+      if (datagram.size() == wanted + Session::kPacketOverhead) ++(from == 0 ? answered : asked);
       return from == 1;
     });
     // They come at once, before anything can leave.

@@ -63,8 +63,8 @@ struct PromiseBase {
     bool await_ready() const noexcept { return false; }
     template <class P>
     std::coroutine_handle<> await_suspend(std::coroutine_handle<P> ended) noexcept {
-      const auto waiting = ended.promise().waiting;
-      return waiting ? waiting : std::noop_coroutine();
+      const auto next = ended.promise().waiting;
+      return next ? next : std::noop_coroutine();
     }
     void await_resume() const noexcept {}
   };
