@@ -282,25 +282,24 @@ class SqliteTarget final : public Target {
   }
 
   // Immutable: no locks and no log beside a file that nobody else knows.
-  Result<void, Error> open_temporary(SqliteConnection& connection, const PageTap& tap) {
-    return connection.open(
+  Result<std::unique_ptr<TappedConnection>, Error> open_temporary() {
+    auto opened = std::make_unique<TappedConnection>("to restore", context_, options_);
+    SEALANE_TRY(opened->connection.open(
         "file:" + percent_encode_path(sqlite_name(file_->temporary_path())) + "?immutable=1",
-        SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, tap.name());
+        SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, opened->tap.name()));
+    return opened;
   }
 
   Result<void, Error> read_rows() {
-    const PageTap tap;
-    SqliteConnection connection("to restore", context_, options_);
-    SEALANE_TRY(open_temporary(connection, tap));
-    SEALANE_TRY(found_, sqlite_fingerprint(connection, level_));
+    SEALANE_TRY(const auto opened, open_temporary());
+    SEALANE_TRY(found_, sqlite_fingerprint(opened->connection, level_,
+                                           [this] { return open_temporary(); }));
     return success();
   }
 
   Result<void, Error> check_soundness() {
-    const PageTap tap;
-    SqliteConnection connection("to restore", context_, options_);
-    SEALANE_TRY(open_temporary(connection, tap));
-    SEALANE_TRY(const std::string verdict, sqlite_soundness(connection));
+    SEALANE_TRY(const auto opened, open_temporary());
+    SEALANE_TRY(const std::string verdict, sqlite_soundness(opened->connection));
     if (verdict != kSound) {
       return Error{ErrorKind::kVerificationFailed,
                    "the restored SQLite database is damaged (" + verdict +

@@ -100,6 +100,10 @@ int SqliteConnection::on_progress(void* argument) {
 }
 
 void SqliteConnection::on_collation(void*, sqlite3* db, int encoding, const char* name) {
+  // Asked first even where SQLite has it in another encoding, which then serves.
+  for (const char* built_in : {"NOCASE", "RTRIM"}) {
+    if (sqlite3_stricmp(name, built_in) == 0) return;
+  }
   sqlite3_create_collation(db, name, encoding, nullptr, compare_bytes);
 }
 

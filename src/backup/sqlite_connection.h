@@ -2,6 +2,7 @@
 // SQLite's connections and statements as the driver of sqlite: uses them.
 #include <sqlite3.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -52,6 +53,16 @@ class SqliteConnection {
   SqliteOptions options_;
   SqliteHandle db_;
 };
+
+// One that reads ahead.
+struct TappedConnection {
+  TappedConnection(std::string path, DriverContext& context, SqliteOptions options)
+      : connection(std::move(path), context, options) {}
+  PageTap tap;  // outlives the connection
+  SqliteConnection connection;
+};
+// Opens one more connection to a database that does not change.
+using OpenAnother = std::function<Result<std::unique_ptr<TappedConnection>, Error>()>;
 
 class SqliteStatement {
  public:

@@ -1,10 +1,9 @@
 #include "backup/sqlite_fingerprint.h"
 
-#include <bit>
-
 #include "backup/blake3_writer.h"
 #include "backup/sql_identifier.h"
-#include "base/byte_reader.h"
+#include "backup/sqlite_ranges.h"
+#include "backup/sqlite_rows.h"
 #include "base/check.h"
 
 namespace sealane::backup {
@@ -12,31 +11,11 @@ namespace {
 
 constexpr const char* kHashRow = "sealane_hash_row";
 
-// Hashes rows of typed values; docs/protocol/fingerprint.md, section 3, has the table.
+// Hashes rows, one after the other.
 class RowHasher {
  public:
-  // `utf8`: text is stored so; others are converted.
-  explicit RowHasher(bool utf8) : utf8_(utf8) {}
-  // `value` is good until the statement moves on.
-  void add(sqlite3_value* value) {
-    switch (sqlite3_value_type(value)) {
-      case SQLITE_NULL:
-        return put(Tag::kNull);
-      case SQLITE_INTEGER:
-        return put(Tag::kInteger, static_cast<std::uint64_t>(sqlite3_value_int64(value)));
-      case SQLITE_FLOAT:
-        return put(Tag::kReal, std::bit_cast<std::uint64_t>(sqlite3_value_double(value)));
-      case SQLITE_TEXT: {
-        // Its bytes as they lie there, where nothing is to be converted.
-        const void* text = utf8_ ? sqlite3_value_blob(value) : sqlite3_value_text(value);
-        return put(Tag::kText, text, sqlite3_value_bytes(value));
-      }
-      default: {
-        const void* blob = sqlite3_value_blob(value);
-        return put(Tag::kBlob, blob, sqlite3_value_bytes(value));
-      }
-    }
-  }
+  explicit RowHasher(bool utf8) : rows_(hash_, utf8) {}
+  void add(sqlite3_value* value) { rows_.add(value); }
   void end_row() { ++count_; }
   Fingerprint::Item finish(std::string name) {
     return {std::move(name), count_, to_hex(hash_.finish())};
@@ -68,27 +47,9 @@ class RowHasher {
     self->end_row();
   }
 
-  enum class Tag : std::uint8_t { kNull, kInteger, kReal, kText, kBlob };
-
-  void put(Tag tag) {
-    const auto byte = static_cast<std::byte>(tag);
-    hash_.write(ByteSpan(&byte, 1));
-  }
-  void put(Tag tag, std::uint64_t number) {
-    ByteArray<9> encoded;
-    encoded[0] = static_cast<std::byte>(tag);
-    store_integer(MutableByteSpan(encoded).subspan(1), number);
-    hash_.write(encoded);
-  }
-  void put(Tag tag, const void* data, int size) {
-    const auto count = data == nullptr ? 0 : static_cast<std::size_t>(size);
-    put(tag, count);
-    hash_.write({static_cast<const std::byte*>(data), count});
-  }
-
-  const bool utf8_;
   std::uint64_t count_ = 0;
   Blake3Writer hash_;  // a third of SHA-256's time
+  RowEncoder<Blake3Writer> rows_;
 };
 
 // Hashes the rows in the order in which they come out.
@@ -125,8 +86,13 @@ Result<Columns, Error> column_list(const SqliteConnection& connection, const std
 }
 
 Result<Fingerprint::Item, Error> hash_table(const SqliteConnection& connection,
-                                            const std::string& table, bool utf8) {
+                                            const std::string& table, bool utf8,
+                                            SqliteRanges* ranges) {
   SEALANE_TRY(const Columns columns, column_list(connection, table));
+  if (ranges != nullptr) {
+    SEALANE_TRY(auto item, ranges->hash_table(table, columns.list, columns.count, utf8));
+    if (item) return *std::move(item);
+  }
   // NOT INDEXED: the rows of the table itself, in key order, not those that an index claims.
   const std::string from = " FROM main." + quoted_identifier(table) + " NOT INDEXED";
   // A function takes fewer arguments than a table may have columns.
@@ -148,7 +114,7 @@ Result<Fingerprint::Item, Error> hash_table(const SqliteConnection& connection,
 }  // namespace
 
 Result<Fingerprint, Error> sqlite_fingerprint(const SqliteConnection& connection,
-                                              FingerprintLevel level) {
+                                              FingerprintLevel level, const OpenAnother& another) {
   // Tables with pages of their own: no views, and of virtual tables the shadow tables.
   std::vector<std::string> tables;
   {
@@ -169,6 +135,8 @@ Result<Fingerprint, Error> sqlite_fingerprint(const SqliteConnection& connection
   // No table of an application can be called sqlite_….
   SEALANE_TRY(const std::string encoding, sqlite_value(connection, "PRAGMA main.encoding"));
   const bool utf8 = encoding == "UTF-8";
+  std::optional<SqliteRanges> ranges;
+  if (another) ranges.emplace(connection, another);
   SEALANE_TRY(auto header, hash_rows(connection, "sqlite_header",
                                      "SELECT (SELECT user_version FROM pragma_user_version), "
                                      "(SELECT application_id FROM pragma_application_id), "
@@ -190,7 +158,7 @@ Result<Fingerprint, Error> sqlite_fingerprint(const SqliteConnection& connection
       items.push_back({table, static_cast<std::uint64_t>(rows.integer(0)), ""});
       continue;
     }
-    SEALANE_TRY(auto item, hash_table(connection, table, utf8));
+    SEALANE_TRY(auto item, hash_table(connection, table, utf8, ranges ? &*ranges : nullptr));
     items.push_back(std::move(item));
   }
   return at_level(make_fingerprint("sqlite", FingerprintLevel::kContent, std::move(items)), level);

@@ -7,9 +7,10 @@
 
 namespace sealane::backup {
 
-// In the connection's transaction.
+// In the connection's transaction. With `another` large tables are read by several threads.
 Result<Fingerprint, Error> sqlite_fingerprint(const SqliteConnection& connection,
-                                              FingerprintLevel level);
+                                              FingerprintLevel level,
+                                              const OpenAnother& another = {});
 
 // Of every page, and of what columns promise of their values; not whether an index has what its
 // table has. The first thing that is wrong, else kSound.

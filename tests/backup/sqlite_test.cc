@@ -485,7 +485,7 @@ TEST_F(Sqlite, DigestOfEveryShapeOfTableIsOverItsRowsInKeyOrder) {
 constexpr const char* kManyRows =
     "CREATE TABLE t(k INTEGER PRIMARY KEY, v);"
     "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 4000)"
-    "  INSERT INTO t SELECT n, randomblob(2000) FROM c";
+    "  INSERT INTO t SELECT n * 10, randomblob(2000) FROM c";
 
 TEST_F(Sqlite, ADamagedPageFarInEndsTheFingerprint) {
   sql(open_db(path("from")), kManyRows);
@@ -590,6 +590,58 @@ TEST_F(Sqlite, ReadsAheadOfPagesInAnyOrder) {
       round_trip(from, path("to"));
     }
   }
+}
+
+// The source's rows are read one after the other, the target's by threads.
+TEST_F(Sqlite, LargeTablesAreReadByThreadsInTheirOrder) {
+  const std::string counting =
+      "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < ";
+  const std::vector<std::string> tables = {
+      "CREATE TABLE a(v); " + counting + "30000) INSERT INTO a SELECT 'row ' || n FROM c",
+      // All that can be a row id; near each other, and with the widest gaps.
+      "CREATE TABLE a(k INTEGER PRIMARY KEY, v); " + counting +
+          "3000) INSERT INTO a SELECT n, randomblob(300) FROM c; " + counting +
+          "3000) INSERT INTO a SELECT n - 9223372036854775807, n FROM c; " + counting +
+          "3000) INSERT INTO a SELECT n - 1 + 4611686018427387904, randomblob(300) FROM c; "
+          "INSERT INTO a VALUES(-9223372036854775807 - 1, 'first'), (9223372036854775807, 'last')",
+      // Rows that fit nowhere, beside those that do.
+      "CREATE TABLE a(k INTEGER PRIMARY KEY, v, w); " + counting +
+          "40) INSERT INTO a SELECT n * 1000, randomblob(n % 7 * 90000), randomblob(n % 5 * 70000) "
+          "FROM c",
+      "CREATE TABLE a(rowid, v); " + counting + "20000) INSERT INTO a SELECT -n, n FROM c",
+      "CREATE TABLE a(OID TEXT, \"RowId\" AS (v * 2) VIRTUAL, v); " + counting +
+          "20000) INSERT INTO a SELECT n, -n FROM c",
+      "CREATE TABLE a(rowid, oid, _rowid_); " + counting +
+          "20000) INSERT INTO a SELECT n, -n, n FROM c",
+      "CREATE TABLE a(k PRIMARY KEY, v) WITHOUT ROWID; " + counting +
+          "20000) INSERT INTO a SELECT n * 7919 % 20011, n FROM c",
+      "CREATE TABLE a(\"a \"\"column\"\"\" TEXT); CREATE INDEX i ON a(\"a \"\"column\"\"\"); " +
+          counting +
+          "20000) INSERT INTO a SELECT n || ' \u00e4' FROM c; CREATE TABLE \"b \"\"\"(v); " +
+          counting + "15000) INSERT INTO \"b \"\"\" SELECT n FROM c"};
+  for (const std::string& table : tables) {
+    for (const char* encoding : {"UTF-8", "UTF-16"}) {
+      SCOPED_TRACE(table + ", " + encoding);
+      std::filesystem::remove(path("from"));
+      std::filesystem::remove(path("to"));
+      sql(open_db(path("from")), std::string("PRAGMA encoding = '") + encoding + "'; " + table);
+      round_trip(path("from"), path("to"));
+    }
+  }
+}
+
+TEST_F(Sqlite, CancellationStopsThreadsThatRead) {
+  sql(open_db(path("from")), kManyRows);
+  auto source = open_sqlite_source(path("from"), context_);
+  const auto bytes = dump(*source.value());
+  auto target = open_sqlite_target(path("to"), context_);
+  target.value()->expect_fingerprint(FingerprintLevel::kContent);
+  target.value()->expect_sound();
+  cancel_.cancel();
+  const auto restored = restore(*source.value(), bytes.value(), *target.value());
+  ASSERT_FALSE(restored);
+  EXPECT_EQ(restored.error().kind, ErrorKind::kInterrupted) << restored.error().message;
+  EXPECT_FALSE(std::filesystem::exists(path("to")));
 }
 
 // What was read ahead of a database is not what it is once somebody else has written to it.
