@@ -6,10 +6,11 @@
     verify    age -d | zstd -d >/dev/null               (ours: verify --open)
 
 zstd runs with as many threads as we take. Ours does more: the backup hashes every row for the fingerprint (SQLite's
-are read a second time for it), signs, hashes and syncs; the restore compares every hash, makes PostgreSQL's statistics
-and then compares every row. So each row comes twice where there is a flag for it: as users run it, and "like for
-like", without that (--fingerprint structure, --no-compare); there the stock restore of PostgreSQL ends with ANALYZE
-too. CPU seconds count the program and its children, not the server; memory is the most of any one process.
+are read a second time for it, and its pages checked), signs, hashes and syncs; the restore compares hashes, makes
+PostgreSQL's statistics and then compares every row. So each row comes twice where there is a flag for it: as users
+run it, and "like for like", without that (--fingerprint structure, --no-compare); there the stock restore of PostgreSQL
+ends with ANALYZE too. CPU seconds count the program and its children, not the server; memory is the most of any one
+process.
 The database is pgbench's, scale $SEALANE_BENCH_PGBENCH_SCALE (50); the SQLite file has
 $SEALANE_BENCH_SQLITE_MIB (1024) MiB of rows."""
 import os
