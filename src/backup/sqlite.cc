@@ -146,11 +146,11 @@ class SqliteSource final : public SourceSnapshot {
     const SqliteConnection& connection = source_->connection;
     SEALANE_TRY(auto result, sqlite_fingerprint(connection, level_));
     if (level_ == FingerprintLevel::kContent) {
-      SEALANE_TRY(const std::string verdict, sqlite_soundness(connection));
-      source_->properties[kSoundness] = verdict;
-      if (verdict != kSound) {
+      SEALANE_TRY(const auto verdict, sqlite_soundness(connection));
+      if (verdict) source_->properties[kSoundness] = *verdict;
+      if (verdict && *verdict != kSound) {
         warnings_.push_back("SQLite finds the database " + printable(connection.path()) +
-                            " damaged (" + verdict +
+                            " damaged (" + *verdict +
                             "); it was backed up as it is: mend it by REINDEX, or with `sqlite3 "
                             "FILE .recover`, and back it up again");
       }
@@ -299,10 +299,10 @@ class SqliteTarget final : public Target {
 
   Result<void, Error> check_soundness() {
     SEALANE_TRY(const auto opened, open_temporary());
-    SEALANE_TRY(const std::string verdict, sqlite_soundness(opened->connection));
-    if (verdict != kSound) {
+    SEALANE_TRY(const auto verdict, sqlite_soundness(opened->connection));
+    if (verdict && *verdict != kSound) {
       return Error{ErrorKind::kVerificationFailed,
-                   "the restored SQLite database is damaged (" + verdict +
+                   "the restored SQLite database is damaged (" + *verdict +
                        "), so it was damaged when it was backed up; --no-compare restores it as it "
                        "was, and `sqlite3 FILE .recover` may save its rows"};
     }

@@ -164,13 +164,19 @@ Result<Fingerprint, Error> sqlite_fingerprint(const SqliteConnection& connection
   return at_level(make_fingerprint("sqlite", FingerprintLevel::kContent, std::move(items)), level);
 }
 
-Result<std::string, Error> sqlite_soundness(const SqliteConnection& connection) {
+Result<std::optional<std::string>, Error> sqlite_soundness(const SqliteConnection& connection) {
   constexpr std::size_t kShown = 200;
   constexpr std::string_view kHead = "*** in database main ***\n";
-  SEALANE_TRY(const std::string answer, sqlite_value(connection, "PRAGMA quick_check(1)"));
-  std::string_view verdict = answer;
+  const auto answer = sqlite_value(connection, "PRAGMA quick_check(1)");
+  if (!answer) {
+    if ((sqlite3_errcode(connection.get()) & 0xff) == SQLITE_ERROR) {
+      return std::optional<std::string>();
+    }
+    return answer.error();
+  }
+  std::string_view verdict = answer.value();
   if (verdict.starts_with(kHead)) verdict.remove_prefix(kHead.size());
-  return printable(verdict.substr(0, verdict.find('\n')), kShown);
+  return std::optional(printable(verdict.substr(0, verdict.find('\n')), kShown));
 }
 
 }  // namespace sealane::backup

@@ -1,5 +1,6 @@
 #pragma once
 // What is said of a SQLite database: docs/protocol/fingerprint.md, section 3.
+#include <optional>
 #include <string>
 
 #include "backup/fingerprint.h"
@@ -13,7 +14,8 @@ Result<Fingerprint, Error> sqlite_fingerprint(const SqliteConnection& connection
                                               const OpenAnother& another = {});
 
 // Of every page, and of what columns promise of their values; not whether an index has what its
-// table has. The first thing that is wrong, else kSound.
-Result<std::string, Error> sqlite_soundness(const SqliteConnection& connection);
+// table has. The first thing that is wrong, else kSound. Nothing where SQLite cannot check it: a
+// schema may use functions that only its application has.
+Result<std::optional<std::string>, Error> sqlite_soundness(const SqliteConnection& connection);
 
 }  // namespace sealane::backup

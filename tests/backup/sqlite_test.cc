@@ -563,6 +563,37 @@ TEST_F(Sqlite, SaysWhatItsOwnCheckFound) {
   EXPECT_TRUE(std::filesystem::exists(path("known")));
 }
 
+TEST_F(Sqlite, WhatOnlyTheApplicationCanCheckIsNotChecked) {
+  {
+    const Db db = open_db(path("from"));
+    const auto one = [](sqlite3_context* context, int, sqlite3_value**) {
+      sqlite3_result_int(context, 1);
+    };
+    sqlite3_create_function(db.get(), "shopwise", 1, SQLITE_UTF8 | SQLITE_DETERMINISTIC, nullptr,
+                            one, nullptr, nullptr);
+    sql(db,
+        "CREATE TABLE t(a TEXT CHECK (shopwise(a)), b AS (shopwise(a)) VIRTUAL, c AS (shopwise(a)) "
+        "STORED); CREATE INDEX i ON t(shopwise(a)); INSERT INTO t VALUES ('b'), ('a')");
+  }
+  round_trip(path("from"), path("to"));
+  auto source = open_sqlite_source(path("from"), context_);
+  ASSERT_TRUE(source.value()->fingerprint());
+  EXPECT_FALSE(source.value()->properties().contains(kSoundness));
+  EXPECT_TRUE(source.value()->warnings().empty());
+}
+
+TEST_F(Sqlite, ReadsTheShadowTablesOfAModuleThatItDoesNotHave) {
+  {
+    const Db db = open_db(path("from"));
+    sql(db,
+        "CREATE VIRTUAL TABLE f USING fts5(x); INSERT INTO f VALUES ('hello');"
+        "PRAGMA writable_schema = ON;"
+        "UPDATE sqlite_schema SET sql = 'CREATE VIRTUAL TABLE f USING shopwise(x)' WHERE name = "
+        "'f'");
+  }
+  round_trip(path("from"), path("to"));
+}
+
 TEST_F(Sqlite, CancellationStopsTheFingerprintOfALargeTable) {
   sql(open_db(path("from")), kManyRows);
   auto source = open_sqlite_source(path("from"), context_);
