@@ -109,16 +109,20 @@ class Pieces {
     for (Piece& piece : pieces_) {
       if (piece.loans == 0 && (oldest == nullptr || piece.used < oldest->used)) oldest = &piece;
     }
-    sqlite3_int64 file_size = 0;
-    if (const int rc = file.pMethods->xFileSize(&file, &file_size); rc != SQLITE_OK) return rc;
-    if (oldest == nullptr || end > file_size) return SQLITE_OK;
-    const auto left = static_cast<std::uint64_t>(file_size - offset);
-    const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(ahead, left));
+    if (oldest == nullptr) return SQLITE_OK;
+    std::size_t size = ahead;
+    if (offset + static_cast<std::int64_t>(size) > end) {
+      // Only who reads on must know where the file ends.
+      sqlite3_int64 file_size = 0;
+      if (const int rc = file.pMethods->xFileSize(&file, &file_size); rc != SQLITE_OK) return rc;
+      if (end > file_size) return SQLITE_OK;
+      const auto left = static_cast<std::uint64_t>(file_size - offset);
+      size = static_cast<std::size_t>(std::min<std::uint64_t>(ahead, left));
+    }
     oldest->size = 0;
     const int rc =
         file.pMethods->xRead(&file, oldest->bytes.data(), static_cast<int>(size), offset);
-    if (rc == SQLITE_IOERR_SHORT_READ)
-      return SQLITE_OK;  // it shrinks: no one's but SQLite's matter
+    if (rc == SQLITE_IOERR_SHORT_READ) return SQLITE_OK;  // the end: SQLite finds it by itself
     if (rc != SQLITE_OK) return rc;
     oldest->start = offset;
     oldest->size = size;
